@@ -20,7 +20,7 @@ import numpy as np
 
 from tfscale.data.index import write_index
 from tfscale.data.manifest import Manifest, Split
-from tfscale.data.shards import RECORD_TOKENS, write_shards
+from tfscale.data.shards import MEMBER_RECORDS, RECORD_TOKENS, write_shards
 from tfscale.text.tokenizers import train_tokenizer
 
 BATCH = 32
@@ -42,7 +42,7 @@ def make(data: Path, shards: int, tokens: int) -> None:
     written = write_shards(str(data), "train", str(path), 2, shards, os.cpu_count() or 1)
     path.unlink()
     files = [shard for shard, _ in written]
-    write_index(str(data), files, [sizes for _, sizes in written], RECORD_TOKENS)
+    write_index(str(data), files, [sizes for _, sizes in written], RECORD_TOKENS, MEMBER_RECORDS)
     # The ids are those of a larger vocabulary than the tokenizer's, which nothing here decodes.
     split = Split(1, tokens, 4 * tokens, files, 0, 0.0)
     Manifest.of(tokenizer, {"train": split}, {}, {}).save(str(data))

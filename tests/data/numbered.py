@@ -10,7 +10,9 @@ from tfscale.data import shards
 from tfscale.data.index import INDEX_FILE, write_index
 
 
-def numbered_data(folder, path, lengths, dtype="uint16", sources=None, record_tokens=None):
+def numbered_data(
+    folder, path, lengths, dtype="uint16", sources=None, record_tokens=None, member_records=None
+):
     """Writes a data folder whose training tokens are 0, 1, 2 ... over all shards; returns its path.
 
     Args:
@@ -20,13 +22,16 @@ def numbered_data(folder, path, lengths, dtype="uint16", sources=None, record_to
         dtype: how they are stored.
         sources: the source of each shard.
         record_tokens: tokens of a record.
+        member_records: records of a member.
     """
     shutil.copytree(folder, path)
     for old in [*path.glob("train-*"), path / INDEX_FILE]:
         old.unlink()
     written, start = [], 0
     record_tokens = record_tokens or shards.RECORD_TOKENS
-    with mock.patch.object(shards, "RECORD_TOKENS", record_tokens):
+    member_records = member_records or shards.MEMBER_RECORDS
+    sizes = {"RECORD_TOKENS": record_tokens, "MEMBER_RECORDS": member_records}
+    with mock.patch.multiple(shards, **sizes):
         for number, length in enumerate(lengths):
             kind = np.dtype(dtype).newbyteorder("<")
             np.arange(start, start + length, dtype=kind).tofile(path / "tokens")
@@ -39,6 +44,7 @@ def numbered_data(folder, path, lengths, dtype="uint16", sources=None, record_to
         [shard for shard, _ in written],
         [sizes for _, sizes in written],
         record_tokens,
+        member_records,
     )
     manifest = json.loads((path / "manifest.json").read_text())
     train = manifest["splits"]["train"]

@@ -1,4 +1,4 @@
-"""The index of the records, and the records as gzip files of their own."""
+"""The index of the members, and the members as gzip files of their own."""
 
 import gzip
 import json
@@ -17,13 +17,17 @@ from tfscale.data.tokens import token_blocks
 from tfscale.errors import DataError
 
 LENGTHS = [100, 65, 64]
-"""Tokens of the shards: records of 32 tokens, whole and cut."""
+"""Tokens of the shards: members of two records of 16 tokens, whole and cut."""
 
 
 @pytest.fixture(scope="module")
 def data(tiny_data_dir, tmp_path_factory):
     return numbered_data(
-        tiny_data_dir, tmp_path_factory.mktemp("index") / "data", LENGTHS, record_tokens=32
+        tiny_data_dir,
+        tmp_path_factory.mktemp("index") / "data",
+        LENGTHS,
+        record_tokens=16,
+        member_records=2,
     )
 
 
@@ -43,31 +47,29 @@ def gzip_files(content):
         start = len(content) - len(unpacker.unused_data)
 
 
-def test_each_record_is_a_gzip_file_of_its_own_at_its_place_in_the_index(data, tmp_path):
+def test_each_member_is_a_gzip_file_of_its_own_at_its_place_in_the_index(data, tmp_path):
     manifest = Manifest.load(data, verify="sha256")
     index = read_index(data, manifest)
-    assert index.record_tokens == 32
+    assert (index.record_tokens, index.member_records) == (16, 2)
     assert index.first.tolist() == [0, 5, 9]
     begun = 0
     for number, shard in enumerate(manifest.splits["train"].shards):
         with open(f"{data}/{shard.file}", "rb") as file:
             content = file.read()
-        places, records = zip(*gzip_files(content), strict=True)
+        places, members = zip(*gzip_files(content), strict=True)
         first = index.first[number]
         expected = [*places, shard.size]
         assert index.offsets[first : first + len(expected)].tolist() == expected
-        sizes = []
-        for record in records:
-            (length,) = struct.unpack("<Q", record[:8])
-            assert len(record) == length + 16
-            sizes.append(length // 2)
-        assert (
-            sizes == [32] * (LENGTHS[number] // 32) + [LENGTHS[number] % 32][: LENGTHS[number] % 32]
-        )
+        # A record is framed by 16 bytes; whole members have two of 16 tokens, and the last one what
+        # is left.
+        left = LENGTHS[number] % 32
+        last = [2 * left + 16 * -(-left // 16)] if left else []
+        assert [len(member) for member in members] == [96] * (LENGTHS[number] // 32) + last
+        assert {struct.unpack("<Q", member[:8]) for member in members[:-1]} == {(32,)}
         # No time of day, so that the same tokens give the same bytes.
         assert {content[place + 4 : place + 8] for place in places} == {bytes(4)}
         # What reads gzip files, or TFRecords, reads them as one.
-        assert gzip.decompress(content) == b"".join(records)
+        assert gzip.decompress(content) == b"".join(members)
         read = tf.data.TFRecordDataset(f"{data}/{shard.file}", compression_type="GZIP")
         tokens = np.concatenate([np.frombuffer(record.numpy(), "<u2") for record in read])
         assert tokens.tolist() == list(range(begun, begun + LENGTHS[number]))

@@ -23,7 +23,9 @@ MIX = {"web": 0.7, "code": 0.3}
 @pytest.fixture(scope="module")
 def data(tiny_data_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("mixed") / "data"
-    return numbered_data(tiny_data_dir, path, LENGTHS, sources=SOURCES, record_tokens=64)
+    return numbered_data(
+        tiny_data_dir, path, LENGTHS, sources=SOURCES, record_tokens=32, member_records=2
+    )
 
 
 def batches(data, count, **options):

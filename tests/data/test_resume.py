@@ -13,7 +13,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, steps_per_epoch, training_dataset
 from tfscale.errors import DataError
 
-# Shards of several records of 64 tokens, and a window of 50 that lies in one, two or three.
+# Shards of several members of 64 tokens, and a window of 50 that lies in one or two.
 LENGTHS = [1500, 1400, 1700, 1600, 900, 1000, 1100, 300, 1200, 1300, 1000, 1000]
 END = 256
 
@@ -28,7 +28,9 @@ def folders(tiny_data_dir, tmp_path_factory):
     """Number of shards -> a folder with an index."""
     folder = tmp_path_factory.mktemp("resume")
     return {
-        count: numbered_data(tiny_data_dir, folder / str(count), LENGTHS[:count], record_tokens=64)
+        count: numbered_data(
+            tiny_data_dir, folder / str(count), LENGTHS[:count], record_tokens=32, member_records=2
+        )
         for count in (1, 3, 12)
     }
 
@@ -101,10 +103,10 @@ def test_a_window_at_the_beginning_of_a_shard(tiny_data_dir, tmp_path):
 
 def test_four_byte_tokens(tiny_data_dir, tmp_path):
     data = numbered_data(
-        tiny_data_dir, tmp_path / "data", [70_000], dtype="uint32", record_tokens=16_384
+        tiny_data_dir, tmp_path / "data", [70_000], dtype="uint32", record_tokens=4096
     )
     slow = without_index(data, tmp_path / "slow")
-    # A window that lies in three records.
+    # A window that lies in two or three members of four records.
     options = {"sequence_length": 20_000, "global_batch_size": 1, "start_step": 1}
     through = batches(data, 3, **options)
     assert through.max() > 1 << 15

@@ -19,6 +19,8 @@ from tfscale.data.windows import read_blocks, stored_dtype, windows_of
 
 _CYCLE = 8
 """Shards of a group that are read in turn."""
+_LOOKED_UP = 16
+"""Windows of all groups together that are looked up in the index at a time."""
 READ_AND_DROPPED = 2_000_000
 """Tokens of a group before its first window that are read and dropped: as fast as to look up what
 comes after them in the index, and what comes after is then read in one go."""
@@ -97,7 +99,8 @@ class Epochs:
             return reader.read(shard, start)
 
         numbers = self._epoch(group, first, self._numbers).take(per_epoch).skip(skipped)
-        return numbers.map(window).concatenate(self._epochs(group, first + 1, per_epoch))
+        windows = numbers.map(window, max(2, _LOOKED_UP // self.groups), deterministic=True)
+        return windows.concatenate(self._epochs(group, first + 1, per_epoch))
 
     def _is_far(self, start: tf.Tensor | int) -> bool:
         """Whether a window may be so far into its epoch that the index is worth it."""

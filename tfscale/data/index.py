@@ -1,10 +1,11 @@
-"""`train.index`: the place of each record in the compressed training shards.
+"""`train.index`: the place of each member in the compressed training shards.
 
-Records are compressed one by one, so that one can be read without those before it. The file holds
-a SHA-256 digest (32 bytes), the tokens of a record, and the compressed bytes of each record, shard
-after shard; these are numbers of 4 bytes, little-endian. The digest is of the numbers and of the
-digests of the shards, so that an index of other shards is refused. Folders that were written before
-there was an index, or that lost it, are read without: see `tfscale.data.epochs`.
+A member is some records that are compressed by themselves, so that it can be read without those
+before it. The file holds a SHA-256 digest (32 bytes), the tokens of a record, the records of a
+member, and the bytes of each member, shard after shard; these are numbers of 4 bytes,
+little-endian. The digest is of the numbers and of the digests of the shards, so that an index of
+other shards is refused. Folders that were written before there was an index, or that lost it, are
+read without: see `tfscale.data.epochs`.
 """
 
 import hashlib
@@ -24,32 +25,40 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """The records of the training shards.
+    """The members of the training shards.
 
     Attributes:
         record_tokens: tokens of a record; the last one of a shard may be shorter.
-        offsets: (N,) int64, for each shard the first byte of each record, and the size of the file
+        member_records: records of a member; the last one of a shard may have fewer.
+        offsets: (N,) int64, for each shard the first byte of each member, and the size of the file
             after them.
         first: (S,) int64, for each of S shards where its offsets begin.
     """
 
     record_tokens: int
+    member_records: int
     offsets: np.ndarray
     first: np.ndarray
 
 
 def write_index(
-    directory: str, shards: Sequence[Shard], record_sizes: Sequence[Sequence[int]], tokens: int
+    directory: str,
+    shards: Sequence[Shard],
+    member_sizes: Sequence[Sequence[int]],
+    record_tokens: int,
+    member_records: int,
 ) -> None:
     """Writes `train.index`.
 
     Args:
         directory: the data folder.
         shards: of the training split, in their order.
-        record_sizes: for each shard the compressed bytes of its records.
-        tokens: tokens of a record.
+        member_sizes: for each shard the bytes of its members.
+        record_tokens: tokens of a record.
+        member_records: records of a member.
     """
-    numbers = np.array([tokens, *(size for sizes in record_sizes for size in sizes)], "<u4")
+    sizes = (size for sizes in member_sizes for size in sizes)
+    numbers = np.array([record_tokens, member_records, *sizes], "<u4")
     with atomic_write(os.path.join(directory, INDEX_FILE), "wb") as file:
         file.write(_digest(shards, numbers.tobytes()) + numbers.tobytes())
 
@@ -62,7 +71,7 @@ def read_index(data_dir: str, manifest: Manifest) -> ShardIndex | None:
 
     Example:
         index = read_index("data", Manifest.load("data"))
-        index.offsets[index.first[1] + 3]    # where the fourth record of the second shard begins
+        index.offsets[index.first[1] + 3]    # where the fourth member of the second shard begins
     """
     path = os.path.join(data_dir, INDEX_FILE)
     if not exists(path):
@@ -70,16 +79,17 @@ def read_index(data_dir: str, manifest: Manifest) -> ShardIndex | None:
     content = read_bytes(path, "the index of the training shards")
     shards = manifest.split("train").shards
     body = content[_DIGEST_BYTES:]
-    if len(body) % 4 or not body or content[:_DIGEST_BYTES] != _digest(shards, body):
+    if len(body) % 4 or len(body) < 8 or content[:_DIGEST_BYTES] != _digest(shards, body):
         raise DataError(
             f"{path} is damaged, or not the index of these shards; prepare the data again, or"
             " delete the file: then a run that goes on reads all that comes before"
         )
     numbers = np.frombuffer(body, "<u4").astype(np.int64)
-    record_tokens, sizes = int(numbers[0]), numbers[1:]
-    counts = [-(-shard.tokens // max(record_tokens, 1)) for shard in shards]
-    if not record_tokens or sum(counts) != len(sizes):
-        raise DataError(f"{path} has {len(sizes)} records, and the shards have {sum(counts)}")
+    record_tokens, member_records, sizes = int(numbers[0]), int(numbers[1]), numbers[2:]
+    member_tokens = record_tokens * member_records
+    counts = [-(-shard.tokens // max(member_tokens, 1)) for shard in shards]
+    if not member_tokens or sum(counts) != len(sizes):
+        raise DataError(f"{path} has {len(sizes)} members, and the shards have {sum(counts)}")
     # A zero before the sizes of each shard, so that their running sum is where records begin.
     borders = np.cumsum([0, *counts])
     offsets = [
@@ -89,11 +99,11 @@ def read_index(data_dir: str, manifest: Manifest) -> ShardIndex | None:
     for shard, places in zip(shards, offsets, strict=True):
         if places[-1] != shard.size:
             raise DataError(
-                f"{path} contradicts the manifest: its records of {shard.file} have"
+                f"{path} contradicts the manifest: its members of {shard.file} have"
                 f" {places[-1]:,} bytes, the shard has {shard.size:,}"
             )
     first = np.cumsum([0, *(len(places) for places in offsets)])[:-1]
-    return ShardIndex(record_tokens, np.concatenate(offsets), first)
+    return ShardIndex(record_tokens, member_records, np.concatenate(offsets), first)
 
 
 def _digest(shards: Sequence[Shard], body: bytes) -> bytes:

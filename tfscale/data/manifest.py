@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
 FORMAT_VERSION = 1
+
+_CHECKED = 16
+"""Shards that are checked at a time."""
 
 Verification = Literal["size", "sha256"]
 
@@ -168,10 +172,12 @@ class Manifest:
                 raise DataError(
                     f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}"
                 )
-        with remote_errors(data_dir, "the data folder"):
-            for split in manifest.splits.values():
-                for shard in split.shards:
-                    _check_shard(os.path.join(data_dir, shard.file), shard, verify)
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        # A digest leaves the interpreter to others while it is computed, and remote files wait.
+        with remote_errors(data_dir, "the data folder"), ThreadPoolExecutor(_CHECKED) as pool:
+            paths = [os.path.join(data_dir, shard.file) for shard in shards]
+            for _ in pool.map(_check_shard, paths, shards, [verify] * len(shards)):
+                pass
         return manifest
 
     @classmethod

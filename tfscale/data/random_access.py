@@ -1,4 +1,4 @@
-"""Any window of the training shards by its place, through the index of the records.
+"""Any window of the training shards by its place, through the index of their members.
 
 Only TensorFlow's own operations read, so that the datasets also run in the processes of others, as
 on parameter servers.
@@ -53,21 +53,22 @@ class WindowReader:
                 window, and at the beginning of a shard that is the end token.
         """
         per_record = self.index.record_tokens
+        per_member = per_record * self.index.member_records
         first, end = tf.maximum(start - 1, 0), start + self.sequence_length
-        # The records from the one of the first token to the one of the last.
-        before, last = first // per_record, (end - 1) // per_record
+        # The members from the one of the first token to the one of the last.
+        before, last = first // per_member, (end - 1) // per_member
         data = self._bytes(shard, before, last + 1)
         dtype = stored_dtype(self.manifest)
         tokens = tf.io.decode_raw(data, dtype, little_endian=True)
         # Between the tokens is what frames the records, whole tokens long.
-        places = tf.range(first, end) - before * per_record
+        places = tf.range(first, end) - before * per_member
         places += (places // per_record) * (_AROUND // dtype.size) + _BEFORE // dtype.size
         window = tf.gather(tokens, places)
         missing = tf.fill([self.sequence_length + 1 - tf.size(window)], self._end(dtype))
         return tf.ensure_shape(tf.concat([missing, window], 0), (self.sequence_length + 1,))
 
     def _bytes(self, shard: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-        """Returns the decompressed records of a shard from `first` to before `end`, framed."""
+        """Returns the decompressed members of a shard from `first` to before `end`."""
         paths, sizes = self._shards
         place = tf.gather(tf.constant(self.index.first), shard)
         offsets = tf.constant(self.index.offsets)

@@ -7,7 +7,13 @@ from typing import BinaryIO, Literal
 
 from tfscale.data.index import write_index
 from tfscale.data.manifest import SourceCounts, Split
-from tfscale.data.shards import RECORD_TOKENS, WrittenShard, shard_count, write_shards
+from tfscale.data.shards import (
+    MEMBER_RECORDS,
+    RECORD_TOKENS,
+    WrittenShard,
+    shard_count,
+    write_shards,
+)
 from tfscale.data.splits import SPLITS, TRAIN, Part
 from tfscale.data.spool import Spool
 from tfscale.data.tokenizing import Encoded, encode_batches
@@ -111,8 +117,9 @@ def write_splits(
             if parts:
                 splits[split] = _split({part: totals[part] for part in parts}, written)
             if parts and split == TRAIN:
-                sizes = [shard.record_sizes for part in parts for shard in written[part]]
-                write_index(directory, splits[split].shards, sizes, RECORD_TOKENS)
+                sizes = [shard.member_sizes for part in parts for shard in written[part]]
+                files = splits[split].shards
+                write_index(directory, files, sizes, RECORD_TOKENS, MEMBER_RECORDS)
     return splits
 
 
