@@ -25,7 +25,7 @@ def run(options: Namespace) -> JsonObject:
     splits = {}
     for name, split in manifest.splits.items():
         splits[name] = _counts(split) | {"unknown_tokens": split.unknown_tokens}
-        if split.sources is not None:
+        if split.sources:
             splits[name]["sources"] = {
                 source: _counts(counts) for source, counts in split.sources.items()
             }

@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tfscale.errors import DataError, TokenizerError
@@ -63,7 +63,7 @@ class Split:
         shards: its files; the split's token stream is theirs, one after the other.
         unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written
             before they were counted.
-        sources: name of each source -> what the split has of it; None where they were not named.
+        sources: name of each source -> what the split has of it; empty where they were not named.
     """
 
     documents: int
@@ -72,7 +72,7 @@ class Split:
     shards: list[Shard]
     unknown_tokens: int | None = None
     lost_bits: float | None = None
-    sources: dict[str, SourceCounts] | None = None
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
 
 
 def token_dtype(vocabulary_size: int) -> Literal["uint16", "uint32"]:
@@ -222,7 +222,7 @@ class Manifest:
         splits = content["splits"].values()
         for holder in (content, *splits, *(shard for split in splits for shard in split["shards"])):
             for name in ("start_id", "sources", "source"):
-                if name in holder and holder[name] is None:
+                if name in holder and holder[name] in (None, {}):
                     del holder[name]
         write_json(os.path.join(data_dir, MANIFEST_FILE), content)
 
@@ -251,7 +251,7 @@ def _check_sources(path: str, name: str, split: Split) -> None:
     for shard in split.shards:
         if shard.source is not None:
             tokens[shard.source] += shard.tokens
-    counted = {source: counts.tokens for source, counts in (split.sources or {}).items()}
+    counted = {source: counts.tokens for source, counts in split.sources.items()}
     if counted != dict(tokens) or (tokens and sum(tokens.values()) != split.tokens):
         raise DataError(
             f"{path} contradicts itself: the shards of {name} have other sources than it counts"

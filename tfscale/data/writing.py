@@ -141,7 +141,7 @@ def _split(totals: dict[Part, Encoded], written: dict[Part, list[WrittenShard]])
         ],
         sum(total.unknown_tokens for total in totals.values()),
         sum(total.lost_bits for total in totals.values()),
-        sources or None,
+        sources,
     )
 
 
