@@ -21,9 +21,9 @@ _CYCLE = 8
 """Shards of a group that are read in turn."""
 _LOOKED_UP = 16
 """Windows of all groups together that are looked up in the index at a time."""
-READ_AND_DROPPED = 2_000_000
-"""Tokens of a group before its first window that are read and dropped: as fast as to look up what
-comes after them in the index, and what comes after is then read in one go."""
+READ_AND_DROPPED = 4_000_000
+"""Tokens of all groups before their first windows that are read and dropped, which takes a second;
+what comes after them is then read in one go, and not looked up in the index."""
 
 # All random numbers are counter-based and named by what they are for, so that no state is carried
 # from epoch to epoch.
@@ -103,10 +103,10 @@ class Epochs:
         return windows.concatenate(self._epochs(group, first + 1, per_epoch))
 
     def _is_far(self, start: tf.Tensor | int) -> bool:
-        """Whether a window may be so far into its epoch that the index is worth it."""
+        """Returns whether a window may be so far into its epoch that the index is worth it."""
         known = isinstance(start, int)
         furthest = max(start % count if known else count for count in self.per_epoch)
-        return bool(furthest * self.sequence_length > READ_AND_DROPPED)
+        return bool(furthest * self.sequence_length * self.groups > READ_AND_DROPPED)
 
     def _epochs(self, group: tf.Tensor, first: tf.Tensor, per_epoch: tf.Tensor) -> tf.data.Dataset:
         epochs = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
