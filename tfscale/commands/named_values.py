@@ -1,9 +1,10 @@
 """The words NAME=VALUE of an option that takes names with values, as one YAML mapping."""
 
-import json
 import math
 import typing
 from collections.abc import Sequence
+
+import yaml
 
 from tfscale.commands.parser import Hint
 from tfscale.errors import ConfigError
@@ -24,7 +25,7 @@ def named_values(shown_as: str, words: Sequence[str], typehint: Hint) -> str:
 
     Example:
         named_values("--train.mix", ["web=0.7", "code=0.3"], dict[str, float])
-        # '{"web": 0.7, "code": 0.3}'
+        # "{web: 0.7, code: 0.3}"
     """
     kinds = [typehint, *typing.get_args(typehint)]
     [value_type] = [typing.get_args(kind)[1] for kind in kinds if typing.get_origin(kind) is dict]
@@ -39,8 +40,12 @@ def named_values(shown_as: str, words: Sequence[str], typehint: Hint) -> str:
             raise ConfigError(f"{shown_as}: {name} is given twice; received {' '.join(words)}")
         else:
             values[name] = _number(shown_as, word, value)
-    # JSON is YAML, but for characters beyond 16 bits, which it would write as two.
-    return json.dumps(values, ensure_ascii=False)
+    # Text is quoted, so that none of it is a number, a truth value or a line end; numbers are not.
+    style = '"' if typing.get_origin(value_type) is list else None
+    flow = yaml.safe_dump(
+        values, default_flow_style=True, default_style=style, width=float("inf"), sort_keys=False
+    )
+    return str(flow).strip()
 
 
 def _number(shown_as: str, word: str, value: str) -> float:
