@@ -62,7 +62,7 @@ def test_the_sources_of_the_rows_are_pinned(data, whole):
     assert expected[:3] == [
         [0, 0, 0, 0, 0, 1, 1, 0],
         [0, 1, 1, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 1, 0, 0, 1],
+        [0, 0, 0, 1, 1, 0, 1, 0],
     ]
 
 
@@ -103,13 +103,11 @@ def test_a_run_that_goes_on_reads_what_a_straight_run_reads(
         assert np.array_equal(batches(data, 4, start_step=start), whole[start : start + 4])
 
 
-@pytest.mark.parametrize("pipelines", [2, 8])
-def test_pipelines_share_the_batches(data, whole, pipelines):
-    parts = [
-        batches(data, 3, start_step=2, num_input_pipelines=pipelines, input_pipeline_id=number)
-        for number in range(pipelines)
-    ]
-    assert np.array_equal(np.concatenate(parts, axis=2), whole[2:5])
+@pytest.mark.parametrize(("pipelines", "number"), [(2, 1), (4, 2), (8, 5)])
+def test_a_pipeline_gives_its_rows_of_the_batches(data, whole, pipelines, number):
+    found = batches(data, 3, start_step=2, num_input_pipelines=pipelines, input_pipeline_id=number)
+    rows = 8 // pipelines
+    assert np.array_equal(found, whole[2:5, :, number * rows : (number + 1) * rows])
 
 
 def test_other_weights_read_the_same_windows_of_a_source_at_other_places(data, whole):
@@ -132,20 +130,25 @@ def test_a_source_of_weight_zero_is_not_read(data):
     assert window_plan(Manifest.load(data), 20, 10, {"web": 1, "code": 0}).groups == 5
 
 
-def test_without_a_mix_the_folder_is_one_corpus(data):
-    steps = steps_per_epoch(Manifest.load(data), 20, 8)
-    found = of_code(batches(data, steps, mix=None))
-    assert 0.1 < found.mean() < 0.4
-    # With one it has as many windows as both together: 54 and 219 for batches of 8.
-    assert steps_per_epoch(Manifest.load(data), 20, 8, MIX) == (54 + 219) // 8
+def test_without_a_mix_each_source_has_its_share_of_the_tokens(data):
+    found = of_code(batches(data, 34, mix=None))
+    # 1,160 of 5,660 tokens are code; 34 batches of 8 are an epoch.
+    assert abs(found.sum() - 34 * 8 * 1160 / 5660) < 1
+    assert steps_per_epoch(Manifest.load(data), 20, 8) == 34
+    # As many windows as both have together, 54 and 219, whatever the mix.
+    assert steps_per_epoch(Manifest.load(data), 20, 8, MIX) == (54 + 219) // 8 == 34
 
 
 def test_the_line_that_says_how_often_each_source_is_read(data):
     plan = window_plan(Manifest.load(data), 20, 8, MIX)
     # In 100 batches of 8 there are 240 windows of 54, and 560 of 219.
-    assert plan.describe_mix(100) == "mix: code 0.3 (read 4.4 times), web 0.7 (read 2.6 times)"
-    assert plan.describe_mix(None) == "mix: code 0.3 (once in 22 steps), web 0.7 (once in 39 steps)"
-    assert window_plan(Manifest.load(data), 20, 8).describe_mix(100) == ""
+    assert plan.describe_mix(100) == "mix: code 0.3 (4.4 passes), web 0.7 (2.6 passes)"
+    assert plan.describe_mix(None) == (
+        "mix: code 0.3 (a pass is 22 steps), web 0.7 (a pass is 39 steps)"
+    )
+    assert window_plan(Manifest.load(data), 20, 8).describe_mix(34) == (
+        "mix: code 0.205 (1.0 passes), web 0.795 (1.0 passes)"
+    )
 
 
 @pytest.mark.parametrize(

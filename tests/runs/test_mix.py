@@ -26,8 +26,8 @@ def test_an_epoch_has_as_many_windows_as_all_sources():
     found = reading(epochs=2)
     assert found.config.total_steps == 106
     # 106 batches of 4: 169.6 windows of 18, and 254.4 of 196.
-    assert found.mix_note == "mix: code 0.4 (read 9.4 times), web 0.6 (read 1.3 times)"
-    assert reading(minutes=3).mix_note.startswith("mix: code 0.4 (once in 11 steps), web 0.6 (once")
+    assert found.mix_note == "mix: code 0.4 (9.4 passes), web 0.6 (1.3 passes)"
+    assert reading(minutes=3).mix_note.startswith("mix: code 0.4 (a pass is 11 steps), web 0.6")
 
 
 def test_the_plan_of_the_workers_counts_the_shards_of_all_sources():

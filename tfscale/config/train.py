@@ -83,7 +83,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
     mix: dict[str, float] | None = rare(None)
     """Weights of the sources that the data was prepared of, such as web=0.7 code=0.3: each has its
     share of the windows of any stretch of the training, and is read again where it is shorter. By
-    default all shards are one corpus."""
+    default they are weighed by their tokens."""
     result: Literal["best", "last"] = rare("best")
     """Weights that become the run's model: of the lowest validation loss, or the last. Without
     validation: the last."""

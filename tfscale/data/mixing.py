@@ -56,7 +56,7 @@ class Mixture:
         """
         check_weights(weights)
         # As they are written: 0.1 is a tenth, not the binary number next to it.
-        exact = {name: Fraction(repr(weight)) for name, weight in weights.items() if weight}
+        exact = {name: Fraction(str(weight)) for name, weight in weights.items() if weight}
         total = sum(exact.values())
         mixture = cls(tuple(sorted(exact)), tuple(exact[name] / total for name in sorted(exact)))
         for name, chance in zip(mixture.names, mixture._chances, strict=False):

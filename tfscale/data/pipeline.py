@@ -92,7 +92,7 @@ def training_dataset(
         mix: name of each source of the data -> its weight, such as {"web": 0.7, "code": 0.3}. Of
             all windows up to any batch each source has its share, to within a window for each of
             the other sources; a source that is shorter than its share is read again, shuffled anew.
-            None reads all shards as one corpus.
+            None weighs sources by their tokens.
         verify: how shards are checked before the first batch, see `Manifest.load`.
 
     Returns:

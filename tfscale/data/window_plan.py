@@ -1,7 +1,7 @@
 """The plan of a training: which shards each group of rows reads, and how long an epoch is.
 
-Without a mix all training shards are read as one corpus. With one, each group of rows reads shards
-of every source, as `tfscale.data.mixing` says.
+Text whose sources are not named is read as one corpus: each group of rows reads some of all shards.
+Otherwise each group reads shards of every source, as `tfscale.data.mixing` says.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class WindowPlan:
     """What each group of rows reads.
 
     Attributes:
-        mixture: the sources and their shares; None where the split is read as one corpus.
+        mixture: the sources and their shares; None where the sources are not named.
         streams: for each source, or for the whole split, the numbers of its shards.
         groups: P, groups of rows.
         rows: rows of a batch that a group gives.
@@ -35,13 +35,13 @@ class WindowPlan:
     per_epoch: list[list[int]]
 
     def describe_mix(self, steps: int | None) -> str:
-        """Returns in one line how often each source is read; empty without a mix.
+        """Returns in one line how often each source is read; empty where they are not named.
 
         Args:
             steps: batches of the whole training; None where that is not known.
 
         Example:
-            plan.describe_mix(1000)    # "mix: code 0.3 (read 3.2 times), web 0.7 (read 0.4 times)"
+            plan.describe_mix(1000)    # "mix: code 0.3 (3.2 passes), web 0.7 (0.4 passes)"
         """
         if self.mixture is None:
             return ""
@@ -50,11 +50,11 @@ class WindowPlan:
             self.mixture.names, self.mixture.shares, self.per_epoch, strict=True
         ):
             once = sum(counts) / (share * self.rows * self.groups)
-            how = (
-                f"once in {float(once):,.0f} steps"
-                if steps is None
-                else f"read {float(steps / once):.2g} times"
-            )
+            if steps is None:
+                how = f"a pass is {float(once):,.0f} steps"
+            else:
+                passes = float(steps / once)
+                how = f"{passes:.1f} passes" if passes >= 0.1 else f"{passes:.1g} passes"
             parts.append(f"{name} {float(share):.3g} ({how})")
         return f"mix: {', '.join(parts)}"
 
@@ -71,21 +71,24 @@ def window_plan(
         manifest: of the data folder.
         sequence_length: T, tokens of a window.
         global_batch_size: windows of a batch over all input pipelines.
-        mix: name of each source -> its weight; None reads all shards as one corpus.
+        mix: name of each source -> its weight; None weighs them by their tokens.
 
     Raises:
         DataError: the data is too small for the window or the batch.
         ConfigError: the mix does not name the sources of the data.
     """
     split = manifest.split("train")
-    if mix is None:
+    if mix is None and not split.sources:
         steps = batches_per_epoch(split, sequence_length, global_batch_size)
         groups = num_groups(global_batch_size, len(split.shards))
         rows = global_batch_size // groups
         whole = list(range(len(split.shards)))
         return WindowPlan(None, [whole], groups, rows, steps, [[steps * rows] * groups])
-    _check_names(split, mix)
-    mixture = Mixture.of(mix)
+    if mix is None:
+        mixture = Mixture.of({name: counts.tokens for name, counts in split.sources.items()})
+    else:
+        _check_names(split, mix)
+        mixture = Mixture.of(mix)
     streams = [
         [number for number, shard in enumerate(split.shards) if shard.source == name]
         for name in mixture.names
@@ -111,7 +114,7 @@ def window_plan(
 
 def _check_names(split: Split, mix: Mapping[str, float]) -> None:
     """Refuses a mix of other names than those of the sources of the data."""
-    sources = sorted({shard.source for shard in split.shards if shard.source is not None})
+    sources = sorted(split.sources)
     if not sources:
         raise ConfigError(
             f"train.mix names {', '.join(mix)}, and the data folder was prepared without sources;"

@@ -87,7 +87,7 @@ class Reading:
 
     @property
     def mix_note(self) -> str:
-        """How often each source is read, in words; empty where all shards are one corpus."""
+        """How often each source is read, in words; empty where they are not named."""
         if self.plan is None:
             return ""
         return self.plan.describe_mix(
