@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_held_out_text_of_its_own_belongs_to_no_source(texts, tmp_path):
 
 
 def test_counts_that_contradict_the_shards(data, tmp_path):
-    manifest = json.loads(open(f"{data}/manifest.json").read())
+    manifest = json.loads(Path(f"{data}/manifest.json").read_text())
     manifest["splits"]["train"]["sources"]["web"]["tokens"] += 1
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="the shards of train have other sources than it counts"):
