@@ -88,7 +88,7 @@ class HelpFormatter(DefaultHelpFormatter):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")
-        elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
+        elif action.default not in (None, "", [], {}, argparse.SUPPRESS) and action.nargs != 0:
             value = action.default
             notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
         return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
