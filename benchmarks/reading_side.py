@@ -33,7 +33,7 @@ def make(data: Path, shards: int, tokens: int) -> None:
     tokenizer.save(str(data / "tokenizer"))
     random = np.random.default_rng(0)
     # The logarithm of an id is spread evenly: id n is met about 1 / n times as often as the first.
-    ids = np.exp(random.random(_BLOCK) * np.log(_VOCABULARY)) - 1
+    ids = np.exp(random.random(min(tokens, _BLOCK)) * np.log(_VOCABULARY)) - 1
     block = np.minimum(ids, _VOCABULARY - 1).astype("<u2")
     path = data / "tokens"
     with path.open("wb") as file:
