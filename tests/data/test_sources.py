@@ -157,6 +157,15 @@ def test_sources_of_too_few_documents_are_not_cut(texts, tmp_path):
         prepare(PrepareConfig(**few), progress=False)
 
 
+def test_a_source_that_is_all_held_out(texts, tmp_path):
+    (tmp_path / "one.txt").write_text(WEB[0])
+    # One document is left to train on, so that one of the two sources has none.
+    source = {"code": [str(texts / "code.txt")], "one": [str(tmp_path / "one.txt")]}
+    given = {"source": source, "validation_fraction": 0.5, "test_fraction": 0.5}
+    with pytest.raises(DataError, match=r"all documents of the source \w+ are held out; give"):
+        prepare(PrepareConfig(**options(texts, tmp_path / "data", **given)), progress=False)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

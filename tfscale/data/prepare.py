@@ -295,3 +295,8 @@ def _check_splits(config: PrepareConfig, totals: dict[Part, Encoded]) -> None:
                 f"the {split} split got no document by {split}_fraction={fraction}; choose a larger"
                 " fraction"
             )
+    if lost := [name for name in config.source if Part(TRAIN, name) not in totals]:
+        raise DataError(
+            f"all documents of the source {lost[0]} are held out; give more text of it, or choose"
+            " smaller fractions"
+        )
