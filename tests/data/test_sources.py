@@ -169,7 +169,7 @@ def test_a_source_that_is_all_held_out(texts, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"text": ["a.txt"]}, "give either text or corpus; .*source="),
+        ({"text": ["a.txt"]}, "give one of text, source and corpus; received source="),
         ({"source": {}}, "give either text or corpus"),
         ({"source": {"a.b": "x"}}, "the name 'a.b' becomes a part of names of files"),
         ({"source": {"../a": "x"}}, "the name '../a' becomes a part of names of files"),

@@ -77,12 +77,16 @@ class PrepareConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if [bool(self.text), bool(self.corpus), bool(self.source)].count(True) != 1:
-            sources = f", source={self.source!r}" if self.source else ""
+        if self.source and (self.text or self.corpus):
+            raise ConfigError(
+                f"give one of text, source and corpus; received source={self.source!r} beside"
+                f" text={self.text!r} and corpus={self.corpus!r}"
+            )
+        if not self.source and bool(self.text) == bool(self.corpus):
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and"
-                f" corpus={self.corpus!r}{sources} (for example --text 'books/*.txt', or --corpus"
-                " python-stdlib, or --source web=crawl/ code=src/)"
+                f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
+                " python-stdlib)"
             )
         for name in self.source:
             if not isinstance(name, str) or not _SOURCE_NAME.fullmatch(name):
