@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import corpus, recipe
 from benchmarks.precision_rows import precision_rows
+from benchmarks.reading_rows import reading_rows
 from benchmarks.rounds import in_turn, measure
 from benchmarks.table import Row, Wanted
 
@@ -282,6 +283,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "fit": fit,
     "quality": quality,
     "input": waiting,
+    "reading": reading_rows,
     "prepare": prepare,
     "device": device,
 }

@@ -45,7 +45,8 @@ class Row:
     """One comparison.
 
     Attributes:
-        section: "training", "bfloat16", "fit", "quality", "input", "prepare" or "device".
+        section: "training", "bfloat16", "fit", "quality", "input", "reading",
+            "prepare" or "device".
         what: what was measured.
         unit: of `ours` and `peer`.
         ours: tfscale's figure.

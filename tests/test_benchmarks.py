@@ -14,6 +14,7 @@ from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
 from benchmarks.table import Row, Wanted, figure
 from tfscale.config import PrepareConfig
+from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.errors import DataError
 from tfscale.text.tokenizers import load_tokenizer
@@ -106,6 +107,22 @@ def test_the_fit_section_runs_with_few_steps(capsys, monkeypatch):
         assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
 
 
+def test_the_reading_section_runs_with_few_tokens(tmp_path, capsys, monkeypatch):
+    from benchmarks import reading_side
+
+    # The process of the tests keeps its cores.
+    monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
+    given = ["--data", str(tmp_path / "data"), "--length", "32", "--step", "100"]
+    found = {}
+    for task in ("make", "rate", "resume"):
+        size = ["--shards", "2", "--tokens", "40000", "--seconds", "0.1"]
+        monkeypatch.setattr(sys, "argv", ["reading_side", task, *given, *size])
+        reading_side.main()
+        found |= json.loads(capsys.readouterr().out)
+    assert found["tokens_per_second"] > 0 and found["seconds"] > 0
+    assert Manifest.load(str(tmp_path / "data"), "sha256").splits["train"].tokens == 40_000
+
+
 def test_figures_keep_four_digits():
     assert [figure(x) for x in (38387.6, 1.90512, 0.00123, 999.96)] == [
         "38,388",
@@ -148,6 +165,9 @@ PRINTED = {
     "keras_side run": {"loss": 21, "input_wait_fraction": 22},
     "torch_side quality nanogpt": {"loss": 23},
     "torch_side quality ours": {"loss": 24},
+    "reading_side make": {},
+    "reading_side rate": {RATE: 51},
+    "reading_side resume": {"seconds": 52},
     "prepare_side library": {RATE: 31},
     "prepare_side stage": {RATE: 32},
     "prepare_side whole": {RATE: 33},
@@ -180,6 +200,7 @@ def figures(tmp_path, monkeypatch):
         return {name: printed(*side)[key] for name, side in sides.items()}
 
     monkeypatch.setattr("benchmarks.sections.measure", printed)
+    monkeypatch.setattr("benchmarks.reading_rows.measure", printed)
     monkeypatch.setattr("benchmarks.sections.in_turn", printed_in_turn)
     monkeypatch.setattr("benchmarks.sections.has_torch", lambda bench: True)
     monkeypatch.setattr("benchmarks.sections.shutil.which", lambda name: None)
@@ -196,6 +217,8 @@ def test_each_row_has_the_figures_of_its_sides(figures):
     assert figures("fit") == 9 * [(4, 4)]
     assert figures("quality") == [(21, 23), (21, 24), (21, recipe.TINYSHAKESPEARE_LOSS)]
     assert figures("input") == [(22, None)]
+    # Of one, 100 and 2,000 shards, and of two lengths.
+    assert figures("reading") == 6 * [(51, 1e6), (2e4 / 51, None), (52, None), (52, None)]
     assert figures("prepare") == [(32, 31), (33, 31)]
     # Size, perplexity, and the speed of the float32 and of the int8 file; of a Transformer, then of an LSTM.
     assert figures("device") == 2 * [(41, 42), (43, 44), (46, 47), (45, 47)]

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 
@@ -6,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.numbered import numbered_data
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import (
     data_errors,
@@ -14,7 +14,6 @@ from tfscale.data.pipeline import (
     text_windows,
     training_dataset,
 )
-from tfscale.data.shards import write_shards
 from tfscale.errors import ConfigError, DataError
 
 LENGTH, BATCH, END = 16, 12, 256
@@ -52,26 +51,6 @@ def shard_tokens(data_dir, split):
         )
         for shard in manifest.splits[split].shards
     ]
-
-
-def numbered_data(tiny_data_dir, path, lengths, dtype="uint16"):
-    """A data folder whose training tokens are 0, 1, 2 ... over all shards, so that every token names its place."""
-    shutil.copytree(tiny_data_dir, path)
-    shards, start = [], 0
-    for number, length in enumerate(lengths):
-        np.arange(start, start + length, dtype=np.dtype(dtype).newbyteorder("<")).tofile(
-            path / "tokens"
-        )
-        (shard,) = write_shards(
-            str(path), f"part{number}", str(path / "tokens"), np.dtype(dtype).itemsize, 1, 1
-        )
-        shards.append(vars(shard))
-        start += length
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["splits"]["train"].update(shards=shards, tokens=start)
-    manifest["token_dtype"] = dtype
-    (path / "manifest.json").write_text(json.dumps(manifest))
-    return str(path)
 
 
 def test_shapes_types_and_the_shift_by_one(tiny_data_dir):

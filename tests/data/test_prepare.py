@@ -124,7 +124,8 @@ def test_the_manifest_says_what_was_done(text, tmp_path):
     assert names == sorted(
         shard.file for split in manifest.splits.values() for shard in split.shards
     )
-    assert sorted(set(os.listdir(tmp_path / "data")) - set(names)) == ["manifest.json", "tokenizer"]
+    others = ["manifest.json", "tokenizer", "train.index"]
+    assert sorted(set(os.listdir(tmp_path / "data")) - set(names)) == others
 
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece", "word", "char"])
@@ -207,7 +208,7 @@ def test_records_have_a_fixed_number_of_tokens(tmp_path):
 
     tokens = np.arange(2 * RECORD_TOKENS + 11, dtype="<u4")
     tokens.tofile(tmp_path / "tokens")
-    (shard,) = write_shards(str(tmp_path), "train", str(tmp_path / "tokens"), 4, 1, 1)
+    [(shard, _)] = write_shards(str(tmp_path), "train", str(tmp_path / "tokens"), 4, 1, 1)
     records = list(
         tf.data.TFRecordDataset(
             str(tmp_path / shard.file), compression_type="GZIP"

@@ -71,6 +71,7 @@ def test_documents_splits_and_order_are_the_same(folder, small):
         [
             "manifest.json",
             "tokenizer",
+            "train.index",
             *(shard.file for split in manifest.splits.values() for shard in split.shards),
         ]
     )

@@ -66,15 +66,15 @@ def test_groups_that_lie_across_two_pipelines():
 
 
 def test_no_worker_reads_all_shards_when_there_are_enough():
-    assert shards_read(8, 4, 2) == [2, 2]
-    assert shards_read(12, 5, 3) == [
+    assert shards_read(8, [4], 2) == [2, 2]
+    assert shards_read(12, [5], 3) == [
         3,
         2,
         2,
     ]  # groups of 2, 1, 1 and 1 shards; each worker has rows of two
-    assert shards_read(8, 9, 4) == [3, 2, 2, 2]
-    assert shards_read(8, 2, 4) == [1, 1, 1, 1]
-    assert describe_plan(8, 9, 2) == (
+    assert shards_read(8, [9], 4) == [3, 2, 2, 2]
+    assert shards_read(8, [2], 4) == [1, 1, 1, 1]
+    assert describe_plan(8, [9], 2) == (
         "input: 9 shards in 8 groups, each of which fills 1 of the 8 rows of every batch; "
         "worker 0 reads 5; worker 1 reads 4"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfscale.data.manifest import token_dtype
-from tfscale.data.splits import Borders
+from tfscale.data.splits import Borders, Part
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import BatchEncoder, _Encoding, encode_batches
 from tfscale.data.workers import Worker
@@ -59,23 +59,26 @@ def test_an_empty_spool(tmp_path):
 
 def test_tokens_and_counts_of_each_split(spool):
     first, second = map(BatchEncoder(ByteTokenizer(), spool), spool.batches)
-    assert np.frombuffer(first["test"].content, "<u2").tolist() == [*b"test", 256]
-    assert np.frombuffer(first["validation"].content, "<u2").tolist() == [
+    assert np.frombuffer(first[Part("test")].content, "<u2").tolist() == [*b"test", 256]
+    assert np.frombuffer(first[Part("validation")].content, "<u2").tolist() == [
         *b"held out by name",
         256,
         *b"valid",
         256,
     ]
-    assert np.frombuffer(first["train"].content, "<u2")[:9].tolist() == [*"train é".encode(), 256]
+    assert np.frombuffer(first[Part("train")].content, "<u2")[:9].tolist() == [
+        *"train é".encode(),
+        256,
+    ]
     counts = [
         (part.documents, part.tokens, part.utf8_bytes)
-        for part in (first["validation"], first["test"])
+        for part in (first[Part("validation")], first[Part("test")])
     ]
     assert counts == [(2, 23, 21), (1, 5, 4)]
     # The long document lies in both batches and ends in the second.
-    assert (first["train"].documents, second["train"].documents) == (1, 2)
-    assert first["train"].utf8_bytes + second["train"].utf8_bytes == 8 + 1_500_000 + 3
-    assert first["train"].tokens + second["train"].tokens == 9 + 1_500_001 + 4
+    assert (first[Part("train")].documents, second[Part("train")].documents) == (1, 2)
+    assert first[Part("train")].utf8_bytes + second[Part("train")].utf8_bytes == 8 + 1_500_000 + 3
+    assert first[Part("train")].tokens + second[Part("train")].tokens == 9 + 1_500_001 + 4
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
@@ -84,7 +87,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
         writer.add(chr(70_002), 99)
     tokenizer = CharacterTokenizer([chr(0x10000 + n) for n in range(70_000)])
     encoder = BatchEncoder(tokenizer, Spool(str(tmp_path / "spool"), writer.batches, BORDERS))
-    assert np.frombuffer(encoder(writer.batches[0])["train"].content, "<u4").tolist() == [
+    assert np.frombuffer(encoder(writer.batches[0])[Part("train")].content, "<u4").tolist() == [
         70_002 - 0x10000 + 2,
         1,
     ]
@@ -97,7 +100,9 @@ def test_processes_give_the_same_as_this_one(spool, tmp_path):
     alone = list(encode_batches(*arguments, processes=1))
     together = list(encode_batches(*arguments, processes=2, small=0))
     assert together == alone
-    assert [part["train"].content for part in together] == [part["train"].content for part in alone]
+    assert [part[Part("train")].content for part in together] == [
+        part[Part("train")].content for part in alone
+    ]
 
 
 def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
@@ -105,7 +110,7 @@ def test_a_process_that_dies_is_an_error_of_one_line(spool, tmp_path):
     job = _Encoding((ByteTokenizer.__module__,), str(tmp_path / "tokenizer"), spool)
     worker = Worker(job)
     try:
-        assert worker(spool.batches[0])["test"].tokens == 5
+        assert worker(spool.batches[0])[Part("test")].tokens == 5
         worker._process.send_signal(signal.SIGKILL)
         worker._process.wait()
         with pytest.raises(TfscaleError, match="ended with exit code -9 .*--processes 1"):

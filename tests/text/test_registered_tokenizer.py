@@ -9,7 +9,7 @@ import pytest
 
 from tfscale.config import PrepareConfig
 from tfscale.data.prepare import prepare
-from tfscale.data.splits import Borders
+from tfscale.data.splits import Borders, Part
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, ExportError
@@ -61,7 +61,7 @@ def test_two_processes_know_it(stranger, tmp_path):
     assert len(spool.batches) > 1
     here, there = (
         [
-            np.frombuffer(result["train"].content, "<u2")
+            np.frombuffer(result[Part("train")].content, "<u2")
             for result in encode_batches(tokenizer, *saved, processes, small=0)
         ]
         for processes in (1, 2)

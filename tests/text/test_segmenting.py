@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tfscale import cli
 from tfscale.config import PrepareConfig
-from tfscale.data.splits import Borders
+from tfscale.data.splits import Borders, Part
 from tfscale.data.spool import Spool, SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, TokenizerError
@@ -134,8 +134,8 @@ def test_several_processes_give_the_same_tokens(tokenizer, tmp_path):
     )
     [alone] = encode_batches(*arguments, processes=1)
     [together] = encode_batches(*arguments, processes=2, small=0)
-    assert alone["train"].content == together["train"].content
-    first = np.frombuffer(alone["train"].content, "<u2")[:5].tolist()
+    assert alone[Part("train")].content == together[Part("train")].content
+    first = np.frombuffer(alone[Part("train")].content, "<u2")[:5].tolist()
     assert first == tokenizer.encode(LINES[0])
 
 

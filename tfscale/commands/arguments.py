@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import yaml
 from jsonargparse import Namespace
 
-from tfscale.commands.parser import HELP_ALL, CommandParser, Hint, is_list, option_types
+from tfscale.commands.named_values import named_values
+from tfscale.commands.parser import HELP_ALL, CommandParser, Hint, is_list, is_mapping, option_types
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
@@ -44,8 +45,8 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
         known: key -> type of every option, as from `option_types`.
 
     Returns:
-        Positional words, and one `--key=value` per option; the values of a list option are joined
-        over its uses.
+        Positional words, and one `--key=value` per option; the values of an option that takes
+        several, and its names with values, are joined over its uses.
 
     Raises:
         ConfigError: an option that is not known, or one without its value; a word that is not
@@ -75,7 +76,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
             if has_value:
                 raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
             result.append(f"--{key}")
-        elif is_list(known[key]):
+        elif is_list(known[key]) or is_mapping(known[key]):
             values = [value] if has_value else []
             while not has_value and words and not words[0].startswith("--"):
                 values.append(words.pop(0))
@@ -94,6 +95,9 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
             hint = f" (for one that starts with --, write {shown(key)}={words[0]})" if words else ""
             raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}{hint}")
     for key, values in lists.items():
+        if is_mapping(known[key]):
+            result.append(f"--{key}={named_values(shown(key), values, known[key])}")
+            continue
         items = f"[{', '.join(values)}]" if known[key] == list[int] else _yaml_list(values)
         result.append(f"--{key}={items}")
     return result

@@ -26,6 +26,7 @@ _SHOWN_TYPES = (
     "None",
     "text",
     "text, once or more",
+    "NAME=VALUE, once or more",
     "true or false",
     "a whole number",
     "a number",
@@ -68,7 +69,10 @@ class HelpFormatter(DefaultHelpFormatter):
             if kinds == {float}
             else re.split("[._]", action.dest)[-1].upper()
         )
-        return f"{shown(action.dest)} {name}{' ...' if is_list(typehint) else ''}"
+        if is_mapping(typehint):
+            name = "NAME=VALUE"
+        several = is_list(typehint) or is_mapping(typehint)
+        return f"{shown(action.dest)} {name}{' ...' if several else ''}"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Leaves what was already laid out, the options of the other model families, as it is."""
@@ -84,7 +88,7 @@ class HelpFormatter(DefaultHelpFormatter):
             notes.append(describe(typehint))
         if action.required and action.option_strings:
             notes.append("required")
-        elif action.default not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0:
+        elif action.default not in (None, "", [], {}, argparse.SUPPRESS) and action.nargs != 0:
             value = action.default
             notes.append(f"default: {str(value).lower() if isinstance(value, bool) else value}")
         return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
@@ -291,6 +295,12 @@ def build_config(
 def is_list(typehint: Hint) -> bool:
     origin: object = typing.get_origin(typehint)
     return origin is list
+
+
+def is_mapping(typehint: Hint) -> bool:
+    """Whether an option takes names with values, or nothing."""
+    kinds = typing.get_args(typehint) if type(None) in typing.get_args(typehint) else (typehint,)
+    return any(typing.get_origin(kind) is dict for kind in kinds)
 
 
 def _fields(config_class: type[Config]) -> list[str]:

@@ -1,6 +1,7 @@
 """`tfscale prepare`: text to token shards."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -12,6 +13,9 @@ from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 from tfscale.ui.tables import print_table
 
+if TYPE_CHECKING:
+    from tfscale.data.manifest import SourceCounts, Split
+
 
 def run(options: Namespace) -> JsonObject:
     """Writes the data folder; returns the figures of its manifest."""
@@ -19,15 +23,13 @@ def run(options: Namespace) -> JsonObject:
     from tfscale.api import prepare
 
     manifest = prepare(config)
-    splits = {
-        name: {
-            "documents": split.documents,
-            "tokens": split.tokens,
-            "bytes": split.utf8_bytes,
-            "unknown_tokens": split.unknown_tokens,
-        }
-        for name, split in manifest.splits.items()
-    }
+    splits = {}
+    for name, split in manifest.splits.items():
+        splits[name] = _counts(split) | {"unknown_tokens": split.unknown_tokens}
+        if split.sources:
+            splits[name]["sources"] = {
+                source: _counts(counts) for source, counts in split.sources.items()
+            }
     return {
         "output": config.output,
         "vocabulary_size": manifest.vocabulary_size,
@@ -37,17 +39,32 @@ def run(options: Namespace) -> JsonObject:
     }
 
 
-def show(result: JsonObject) -> None:
-    """Prints documents, tokens, bytes and unknown tokens of each split, and what was dropped."""
-    rows = [
-        [
-            name,
-            *(f"{split[key]:,}" for key in ("documents", "tokens", "bytes")),
-            f"{split['bytes'] / split['tokens']:.3f}",
-            unknown(split["unknown_tokens"], split["tokens"]),
-        ]
-        for name, split in result["splits"].items()
+def _counts(counted: "Split | SourceCounts") -> JsonObject:
+    return {
+        "documents": counted.documents,
+        "tokens": counted.tokens,
+        "bytes": counted.utf8_bytes,
+    }
+
+
+def _figures(name: str, counts: JsonObject) -> list[str]:
+    return [
+        name,
+        *(f"{counts[key]:,}" for key in ("documents", "tokens", "bytes")),
+        f"{counts['bytes'] / counts['tokens']:.3f}",
     ]
+
+
+def show(result: JsonObject) -> None:
+    """Prints documents, tokens, bytes and unknown tokens of each split and of its sources, and what
+    was dropped."""
+    rows = []
+    for name, split in result["splits"].items():
+        rows.append([*_figures(name, split), unknown(split["unknown_tokens"], split["tokens"])])
+        rows += [
+            [*_figures(f"  {source}", counts), ""]
+            for source, counts in split.get("sources", {}).items()
+        ]
     print_table(["split", "documents", "tokens", "bytes", "bytes/token", "unknown tokens"], rows)
     if changes := list(_changes(result["counts"])):
         print_table(["of the training text", ""], changes)

@@ -196,6 +196,7 @@ RULES = TypeRules(
         bool: "true or false",
         str: "text",
         type(None): "",
+        dict: "NAME=VALUE, once or more",
     },
     several="{}, once or more",
 )

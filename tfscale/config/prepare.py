@@ -1,5 +1,6 @@
 """The options of `tfscale prepare`."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,8 @@ from tfscale.config.fields import rare
 from tfscale.config.quality import QualityOptions
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import READERS, TOKENIZERS, NameIn
+
+_SOURCE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,9 @@ class PrepareConfig(QualityOptions):
     text: list[str] = field(default_factory=list)
     """Files, folders, archives or globs of the training text, local or gs://: plain text, JSON
     lines, CSV, TSV, parquet, Arrow, TFRecord, WARC, also packed (.gz, .zst, .bz2, .xz)."""
+    source: dict[str, list[str]] = field(default_factory=dict)
+    """Training text of several named sources instead of --text, such as web=crawl/
+    code='src/*.py': their shards are kept apart, so that train.mix can weigh them."""
     corpus: Literal["python-stdlib", "python-docs"] | None = None
     """A built-in corpus instead of --text, read from this Python installation."""
     validation_text: list[str] = field(default_factory=list)
@@ -75,7 +81,8 @@ class PrepareConfig(QualityOptions):
     """Bytes that are not of the encoding: name the place and stop, replace them by U+FFFD, or skip
     the file; counted."""
     shards: int = rare(0)
-    """Shards of the training split; 0 takes one per 4 million tokens, and at least 4."""
+    """Shards of the training split, or of each source of it; 0 takes one per 4 million tokens, and
+    at least 4."""
     processes: int = rare(0)
     """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
     seed: int = 0
@@ -84,12 +91,23 @@ class PrepareConfig(QualityOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_encoding(self.encoding)
-        if self.text_from_files and bool(self.text) == bool(self.corpus):
+        if self.source and (self.text or self.corpus):
+            raise ConfigError(
+                f"give one of text, source and corpus; received source={self.source!r} beside"
+                f" text={self.text!r} and corpus={self.corpus!r}"
+            )
+        if self.text_from_files and not self.source and bool(self.text) == bool(self.corpus):
             raise ConfigError(
                 f"give either text or corpus; received text={self.text!r} and"
                 f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
                 " python-stdlib)"
             )
+        for name in self.source:
+            if not isinstance(name, str) or not _SOURCE_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"source: the name {name!r} becomes a part of names of files; expected up to 64"
+                    " letters, digits, - and _"
+                )
         if self.word_segmenter != "none" and (
             self.tokenizer_from
             or "word_segmenter" not in TOKENIZERS.get(self.tokenizer).training_options

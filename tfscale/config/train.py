@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tfscale.config.choices import Precision
 from tfscale.config.fields import rare
+from tfscale.config.mixing import check_weights
 from tfscale.config.models import NetworkConfig
 from tfscale.config.optimizer import OPTIONS, check_optimizer_options
 from tfscale.config.optimizer_options import OptimizerOptions
@@ -79,6 +80,10 @@ class TrainConfig(OptimizerOptions, StepOptions):
     shuffle_windows: int = rare(65_536)
     """Windows in the shuffle buffers, over all of them; 1 reads in order. A stateful model always
     reads in order, and takes the default or 1."""
+    mix: dict[str, float] | None = rare(None)
+    """Weights of the sources that the data was prepared of, such as web=0.7 code=0.3: each has its
+    share of the windows of any stretch of the training, and is read again where it is shorter. By
+    default they are weighed by their tokens."""
     result: Literal["best", "last"] = rare("best")
     """Weights that become the run's model: of the lowest validation loss, or the last. Without
     validation: the last."""
@@ -99,6 +104,8 @@ class TrainConfig(OptimizerOptions, StepOptions):
             self.check_range(getattr(self, name) >= 1, name, "1 or more")
         for name in ("warmup_steps", "validation_batches"):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
+        if self.mix is not None:
+            check_weights(self.mix)
         self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
         check_optimizer_options(self.optimizer, vars(self))
         if self.global_batch_size % self.micro_batches:

@@ -39,7 +39,7 @@ def cut_spool(spool: Spool, shares: dict[str, float]) -> tuple[Spool, int] | Non
             writer.add(text, 0, split)
     os.replace(f"{spool.path}.cut", spool.path)
     added = sum(map(len, parts)) - len(documents)
-    return Spool(spool.path, writer.batches, Borders(0, 0)), added
+    return Spool(spool.path, writer.batches, Borders(0, 0), writer.sources), added
 
 
 def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[str]] | None:

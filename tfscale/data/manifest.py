@@ -3,7 +3,9 @@
 import dataclasses
 import math
 import os
-from dataclasses import dataclass
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tfscale.errors import DataError, TokenizerError
@@ -15,6 +17,9 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
 MANIFEST_FILE = "manifest.json"
 FORMAT_VERSION = 1
+
+_CHECKED = 16
+"""Shards that are checked at a time."""
 
 Verification = Literal["size", "sha256"]
 
@@ -28,12 +33,23 @@ class Shard:
         tokens: tokens in it.
         sha256: digest of the compressed file, in hexadecimal.
         size: bytes of the compressed file.
+        source: name of the source of its text; None where the sources were not named.
     """
 
     file: str
     tokens: int
     sha256: str
     size: int
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a split has of a source; see `Split`."""
+
+    documents: int
+    tokens: int
+    utf8_bytes: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ class Split:
         shards: its files; the split's token stream is theirs, one after the other.
         unknown_tokens, lost_bits: see `tfscale.score.ScoredText`; None in folders that were written
             before they were counted.
+        sources: name of each source -> what the split has of it; empty where they were not named.
     """
 
     documents: int
@@ -55,6 +72,7 @@ class Split:
     shards: list[Shard]
     unknown_tokens: int | None = None
     lost_bits: float | None = None
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
 
 
 def token_dtype(vocabulary_size: int) -> Literal["uint16", "uint32"]:
@@ -154,10 +172,12 @@ class Manifest:
                 raise DataError(
                     f"{path} says {name}={getattr(manifest, name)!r}, and its tokenizer {value!r}"
                 )
-        with remote_errors(data_dir, "the data folder"):
-            for split in manifest.splits.values():
-                for shard in split.shards:
-                    _check_shard(os.path.join(data_dir, shard.file), shard, verify)
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        # A digest leaves the interpreter to others while it is computed, and remote files wait.
+        with remote_errors(data_dir, "the data folder"), ThreadPoolExecutor(_CHECKED) as pool:
+            paths = [os.path.join(data_dir, shard.file) for shard in shards]
+            for _ in pool.map(_check_shard, paths, shards, [verify] * len(shards)):
+                pass
         return manifest
 
     @classmethod
@@ -192,13 +212,18 @@ class Manifest:
                     f"{path} contradicts itself: the shards of {name} do not add up to"
                     f" {split.tokens} tokens"
                 )
+            _check_sources(path, name, split)
         return manifest
 
     def save(self, data_dir: str) -> None:
         """Writes `manifest.json` into `data_dir`."""
         content = dataclasses.asdict(self)
-        if self.start_id is None:
-            del content["start_id"]  # So that earlier versions read it.
+        # What there is not is left out, so that earlier versions read it.
+        splits = content["splits"].values()
+        for holder in (content, *splits, *(shard for split in splits for shard in split["shards"])):
+            for name in ("start_id", "sources", "source"):
+                if name in holder and holder[name] in (None, {}):
+                    del holder[name]
         write_json(os.path.join(data_dir, MANIFEST_FILE), content)
 
     @property
@@ -218,6 +243,19 @@ class Manifest:
                 f"the data folder has no split {name!r}; it has {', '.join(self.splits)}"
             )
         return self.splits[name]
+
+
+def _check_sources(path: str, name: str, split: Split) -> None:
+    """Refuses counts of sources that are not those of the shards."""
+    tokens: Counter[str] = Counter()
+    for shard in split.shards:
+        if shard.source is not None:
+            tokens[shard.source] += shard.tokens
+    counted = {source: counts.tokens for source, counts in split.sources.items()}
+    if counted != dict(tokens) or (tokens and sum(tokens.values()) != split.tokens):
+        raise DataError(
+            f"{path} contradicts itself: the shards of {name} have other sources than it counts"
+        )
 
 
 def _check_shard(path: str, shard: Shard, verify: Verification) -> None:

@@ -12,15 +12,17 @@ Shapes: B batch (rows of this input pipeline), T sequence length.
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tfscale.config.options import checks_arguments
-from tfscale.data.epochs import Epochs
+from tfscale.data.index import read_index
 from tfscale.data.manifest import Manifest, Verification
-from tfscale.data.sharding import batches_per_epoch, input_plan
+from tfscale.data.sharding import input_plan
+from tfscale.data.training_windows import TrainingWindows
+from tfscale.data.window_plan import window_plan
 from tfscale.data.windows import (
     in_order,
     model_inputs,
@@ -33,18 +35,26 @@ from tfscale.errors import ConfigError, DataError
 from tfscale.text.tokenizers.special import as_inputs
 
 
-def steps_per_epoch(manifest: Manifest, sequence_length: int, global_batch_size: int) -> int:
+def steps_per_epoch(
+    manifest: Manifest,
+    sequence_length: int,
+    global_batch_size: int,
+    mix: Mapping[str, float] | None = None,
+) -> int:
     """Returns the global batches of a pass over the training split, the same in every epoch.
 
     Args:
         manifest: of the data folder.
         sequence_length: tokens of a window.
         global_batch_size: windows of a batch over all input pipelines.
+        mix: weights of the sources, see `training_dataset`. A pass then has as many windows as the
+            sources have together, however often each of them is read.
 
     Raises:
         DataError: the data is too small for a window or a batch; the message says what would fit.
+        ConfigError: the mix does not name the sources of the data.
     """
-    return batches_per_epoch(manifest.split("train"), sequence_length, global_batch_size)
+    return window_plan(manifest, sequence_length, global_batch_size, mix).steps
 
 
 @checks_arguments
@@ -59,25 +69,30 @@ def training_dataset(
     num_input_pipelines: int = 1,
     input_pipeline_id: int = 0,
     shuffle_windows: int = 65_536,
+    mix: dict[str, float] | None = None,
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
     """Returns shuffled training batches without end.
 
-    Batch k depends on the data, the sizes and the seed only: not on the step at which reading
-    began, nor on the number of pipelines, each of which gives its rows of it. In every epoch the
-    windows of a shard begin at another phase.
+    Batch k depends on the data, the sizes, the mix and the seed only: not on the step at which
+    reading began, nor on the number of pipelines, each of which gives its rows of it. In every
+    epoch the windows of a shard begin at another phase.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
         sequence_length: T, tokens of a window.
         global_batch_size: windows of a batch over all input pipelines.
         seed: of phases, order of shards, and shuffling.
-        start_step: the first batch to give. What comes before in its epoch is read and dropped,
-            earlier epochs are not.
+        start_step: the first batch to give. What comes before is not read; in folders that were
+            prepared without an index what comes before in its epoch is read and dropped.
         num_input_pipelines: readers, such as workers, that share each batch.
         input_pipeline_id: which of them this is, from 0.
         shuffle_windows: windows in the shuffle buffers of all pipelines together; 1 leaves them as
             they are read.
+        mix: name of each source of the data -> its weight, such as {"web": 0.7, "code": 0.3}. Of
+            all windows up to any batch each source has its share, to within a window for each of
+            the other sources; a source that is shorter than its share is read again, shuffled anew.
+            None weighs sources by their tokens.
         verify: how shards are checked before the first batch, see `Manifest.load`.
 
     Returns:
@@ -87,24 +102,26 @@ def training_dataset(
     Raises:
         DataError: a shard is missing or damaged, or the data is too small for the window or the
             batch.
-        ConfigError: the batch cannot be dealt out to the pipelines.
+        ConfigError: the batch cannot be dealt out to the pipelines, or the mix does not name the
+            sources of the data.
 
     Example:
         dataset = training_dataset("data", sequence_length=128, global_batch_size=32, seed=0)
         inputs, targets = next(iter(dataset))
     """
     manifest = Manifest.load(data_dir, verify)
-    split = manifest.split("train")
     if not 0 <= input_pipeline_id < num_input_pipelines:
         raise ConfigError(
             f"input_pipeline_id={input_pipeline_id} is out of range; expected 0 to"
             f" {num_input_pipelines - 1}"
         )
-    plan = input_plan(global_batch_size, len(split.shards), num_input_pipelines)[input_pipeline_id]
-    epochs = Epochs(
-        data_dir, manifest, sequence_length, global_batch_size, seed, start_step, shuffle_windows
+    plan = window_plan(manifest, sequence_length, global_batch_size, mix)
+    rows = input_plan(global_batch_size, plan.groups, num_input_pipelines)[input_pipeline_id]
+    index = read_index(data_dir, manifest) if start_step else None
+    windows = TrainingWindows(
+        data_dir, manifest, index, plan, sequence_length, seed, start_step, shuffle_windows
     )
-    batches = epochs.interleaved(plan).batch(
+    batches = windows.interleaved(rows).batch(
         global_batch_size // num_input_pipelines, drop_remainder=True
     )
 

@@ -3,7 +3,6 @@
 Reads, cleans and splits text, trains a tokenizer, tokenizes, writes shards and the manifest.
 """
 
-import collections
 import dataclasses
 import itertools
 import os
@@ -11,8 +10,6 @@ import sys
 from collections.abc import Iterable
 
 from tfscale.config import PrepareConfig, to_dict
-from tfscale.data.cutting import cut_spool
-from tfscale.data.keeping import Dropped, kept_texts
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.quality.report import write_report
 from tfscale.data.quality.selection import Selection, is_asked_for
@@ -21,25 +18,21 @@ from tfscale.data.splits import (
     TEST,
     TRAIN,
     VALIDATION,
-    Borders,
-    HoldOut,
+    Part,
 )
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import Spool
+from tfscale.data.spooling import find_sources, reading_of, spool_documents
 from tfscale.data.tokenizing import Encoded
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError
 from tfscale.files.folders import atomic_directory, claim_directory
-from tfscale.files.paths import is_remote
 from tfscale.terminal import note, print
-from tfscale.text.builtin import builtin_corpus
 from tfscale.text.cleaning import Cleaner
-from tfscale.text.corpora import check_texts, find_text, read_documents
-from tfscale.text.given import given_texts
-from tfscale.text.reader import ReadCounts, Reading, TextFile
+from tfscale.text.corpora import check_texts
+from tfscale.text.reader import ReadCounts
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from tfscale.text.tokenizers.training import AUTOMATIC_SIZE, trainable_kind
 from tfscale.text.tokenizers.training_options import TrainingOptions
-from tfscale.ui.progress import TextProgress
 
 _MUCH_UNKNOWN = 0.05
 """Share of unknown tokens above which perplexity says little about the text."""
@@ -74,8 +67,8 @@ def prepare(
         manifest.splits["train"].tokens
     """
     claim_directory(config.output, MANIFEST_FILE, "a data folder", key="tokenizer_digest")
-    sources = _sources(config)
-    check_texts(itertools.chain.from_iterable(sources.values()), _reading(config, ReadCounts()))
+    sources = find_sources(config)
+    check_texts(itertools.chain.from_iterable(sources.values()), reading_of(config, ReadCounts()))
     tokenizer = load_tokenizer(config.tokenizer_from) if config.tokenizer_from else None
     if tokenizer is None:
         # Refused before anything is read.
@@ -86,7 +79,9 @@ def prepare(
     selection = Selection(config, cleaner, processes, progress) if is_asked_for(config) else None
     with atomic_directory(config.output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
-        spool, counts = _read(config, sources, texts, cleaner, selection, spool_path, progress)
+        spool, counts = spool_documents(
+            config, sources, texts, cleaner, selection, spool_path, progress
+        )
         if tokenizer is None:
             tokenizer = _train(config, spool, progress)
             tokenizer.cleaner = cleaner
@@ -119,41 +114,6 @@ def _note_unknown(manifest: Manifest) -> None:
         )
 
 
-def _sources(config: PrepareConfig) -> dict[str, list[TextFile]]:
-    """Finds the files of each split; those of "train" may also provide the held-out splits."""
-    sources = {TRAIN: builtin_corpus(config.corpus) if config.corpus else find_text(config.text)}
-    for split, paths in ((VALIDATION, config.validation_text), (TEST, config.test_text)):
-        if paths:
-            sources[split] = find_text(paths)
-    seen: dict[str, str] = {}
-    output = os.path.realpath(config.output)
-    for split, files in sources.items():
-        for file in (file for file in files if file.text is None):
-            path = file.name if is_remote(file.name) else os.path.realpath(file.name)
-            if not is_remote(path) and os.path.commonpath([path, output]) == output:
-                raise DataError(
-                    f"{file.name} lies in the output folder {config.output}, which is replaced;"
-                    " name another"
-                )
-            if seen.setdefault(path, split) != split:
-                raise DataError(
-                    f"{file.name} is in the {seen[path]} text and in the {split} text; leave it out"
-                    " of one"
-                )
-    return sources
-
-
-def _reading(config: PrepareConfig, counts: ReadCounts) -> Reading:
-    return Reading(
-        documents=config.documents,
-        invalid_utf8=config.invalid_utf8,
-        counts=counts,
-        text_field=config.text_field,
-        encoding=config.encoding,
-        format=config.format,
-    )
-
-
 def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool) -> Cleaner:
     """Joins the cleaning of the options and of an earlier tokenizer.
 
@@ -175,88 +135,6 @@ def _cleaner(config: PrepareConfig, tokenizer: Tokenizer | None, progress: bool)
             " text is cleaned by it, and one that evaluate or generate reads is not"
         )
     return cleaner
-
-
-def _read(
-    config: PrepareConfig,
-    sources: dict[str, list[TextFile]],
-    given: Iterable[object] | None,
-    clean: Cleaner,
-    selection: Selection | None,
-    spool_path: str,
-    progress: bool,
-) -> tuple[Spool, dict[str, int]]:
-    """Spools the documents that are kept; returns them and the counts for the manifest.
-
-    Quality options choose among the training text alone: texts that are named for validation and
-    test are what is measured.
-    """
-    counts, dropped = ReadCounts(), Dropped()
-    seen: dict[str, set[bytes]] = collections.defaultdict(set)
-    hold_out = HoldOut(
-        validation_fraction=0 if VALIDATION in sources else config.validation_fraction,
-        test_fraction=0 if TEST in sources else config.test_fraction,
-    )
-    total = sum(file.size for files in sources.values() for file in files)
-    with (
-        SpoolWriter(spool_path) as writer,
-        TextProgress("reading", total, enabled=progress) as meter,
-    ):
-        for split, files in sources.items():
-            if split == TRAIN and given is not None:
-                texts = given_texts(given, _reading(config, counts))
-            else:
-                texts = read_documents(
-                    files, _reading(config, counts), lambda file: meter.add(size=file.size)
-                )
-            documents = 0
-            counted = meter.counted(texts)
-            chosen = selection if split == TRAIN else None
-            kept = (
-                chosen.kept(counted)
-                if chosen
-                else kept_texts(counted, clean, config, dropped, seen[split])
-            )
-            for text, place in kept:
-                documents += 1
-                if split == TRAIN:
-                    hold_out.add(place)
-                writer.add(text, place, split)
-            if not documents:
-                if chosen and (summary := chosen.summary()):
-                    raise DataError(f"no document of the {split} text is left: {summary}")
-                raise DataError(f"the {split} text is empty: {_names(files) or 'texts'}")
-    uncut = Spool(spool_path, writer.batches, Borders(0, 0))
-    if hold_out.too_few and (cut := _cut(config, sources, uncut, progress)):
-        spool, pieces = cut
-    else:
-        spool, pieces = dataclasses.replace(uncut, borders=hold_out.borders()), 0
-    found = dataclasses.asdict(counts) | dataclasses.asdict(dropped) | {"cut_for_splits": pieces}
-    for name, count in selection.counts.items() if selection else ():
-        found[name] = found.get(name, 0) + count
-    return spool, found
-
-
-def _cut(
-    config: PrepareConfig, sources: dict[str, list[TextFile]], spool: Spool, progress: bool
-) -> tuple[Spool, int] | None:
-    """Cuts documents that are too few for the splits; None where the text is too short for that."""
-    shares = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
-    shares = {split: share for split, share in shares.items() if share and split not in sources}
-    cut = cut_spool(spool, shares)
-    if cut and progress:
-        parts = {TRAIN: 1 - sum(shares.values())} | shares
-        described = ", ".join(f"{100 * share:.3g} % {split}" for split, share in parts.items())
-        note(
-            f"the text has too few documents for {len(parts)} splits and is cut, in its order:"
-            f" {described}"
-        )
-    return cut
-
-
-def _names(files: list[TextFile]) -> str:
-    names = ", ".join(file.name for file in files[:3])
-    return f"{names} and {len(files) - 3} more" if len(files) > 3 else names
 
 
 def _train(config: PrepareConfig, spool: Spool, progress: bool) -> Tokenizer:
@@ -288,14 +166,20 @@ def _train(config: PrepareConfig, spool: Spool, progress: bool) -> Tokenizer:
     return tokenizer
 
 
-def _check_splits(config: PrepareConfig, totals: dict[str, Encoded]) -> None:
+def _check_splits(config: PrepareConfig, totals: dict[Part, Encoded]) -> None:
+    found = {part.split for part in totals}
     for split, fraction in (
         (VALIDATION, config.validation_fraction),
         (TEST, config.test_fraction),
         (TRAIN, 1),
     ):
-        if fraction and split not in totals:
+        if fraction and split not in found:
             raise DataError(
                 f"the {split} split got no document by {split}_fraction={fraction}; choose a larger"
                 " fraction"
             )
+    if lost := [name for name in config.source if Part(TRAIN, name) not in totals]:
+        raise DataError(
+            f"all documents of the source {lost[0]} are held out; give more text of it, or choose"
+            " smaller fractions"
+        )

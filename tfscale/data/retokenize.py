@@ -51,11 +51,14 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
     with atomic_directory(output) as directory:
         spool_path = os.path.join(directory, "documents.spool")
         with SpoolWriter(spool_path) as writer:
-            for split in manifest.splits:
-                for text in documents(token_blocks(data_dir, manifest, split), earlier):
-                    writer.add(text, 0, split)
+            for split, described in manifest.splits.items():
+                # A document may begin in one shard and end in the next one, of the same source.
+                for source in described.sources or [None]:
+                    blocks = token_blocks(data_dir, manifest, split, source)
+                    for text in documents(blocks, earlier):
+                        writer.add(text, 0, split, source)
         # Borders at 0 leave every document that is not held out already in the training split.
-        spool = Spool(spool_path, writer.batches, Borders(0, 0))
+        spool = Spool(spool_path, writer.batches, Borders(0, 0), writer.sources)
         totals = write_tokens(directory, tokenizer, spool, cores(), progress)
         dtype = token_dtype(tokenizer.vocabulary_size)
         splits = write_splits(directory, totals, dtype, 0, cores(), progress)

@@ -9,6 +9,7 @@ input pipeline reads the groups that overlap its rows. So one reader, two or fou
 batches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfscale.data.manifest import Split
@@ -74,25 +75,34 @@ def input_plan(
     return plan
 
 
-def shards_read(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> list[int]:
+def shards_read(
+    global_batch_size: int, num_shards: Sequence[int], num_input_pipelines: int
+) -> list[int]:
     """Returns how many shards each input pipeline reads, in whole or in part.
 
+    Args:
+        global_batch_size: rows of a batch over all pipelines.
+        num_shards: shards of each source that is mixed; one number where none is.
+        num_input_pipelines: how many share the batch.
+
     Example:
-        shards_read(8, 4, 2)    # [2, 2]
+        shards_read(8, [4], 2)    # [2, 2]
     """
-    groups = num_groups(global_batch_size, num_shards)
+    groups = num_groups(global_batch_size, min(num_shards))
     return [
-        sum(len(range(rows.group, num_shards, groups)) for rows in ranges)
-        for ranges in input_plan(global_batch_size, num_shards, num_input_pipelines)
+        sum(len(range(rows.group, count, groups)) for rows in ranges for count in num_shards)
+        for ranges in input_plan(global_batch_size, groups, num_input_pipelines)
     ]
 
 
-def describe_plan(global_batch_size: int, num_shards: int, num_input_pipelines: int) -> str:
-    """Returns the plan in one line, for the log."""
-    groups = num_groups(global_batch_size, num_shards)
+def describe_plan(
+    global_batch_size: int, num_shards: Sequence[int], num_input_pipelines: int
+) -> str:
+    """Returns the plan in one line, for the log; the arguments are those of `shards_read`."""
+    groups = num_groups(global_batch_size, min(num_shards))
     read = shards_read(global_batch_size, num_shards, num_input_pipelines)
     return (
-        f"input: {num_shards} shards in {groups} groups, each of which fills"
+        f"input: {sum(num_shards)} shards in {groups} groups, each of which fills"
         f" {global_batch_size // groups} of the {global_batch_size} rows of every batch; "
         + "; ".join(f"worker {worker} reads {count}" for worker, count in enumerate(read))
     )

@@ -6,11 +6,20 @@ Order and number of the others do not.
 import bisect
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tfscale.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+class Part(NamedTuple):
+    """A split of a source; the source is None where sources were not named."""
+
+    split: str
+    source: str | None = None
+
 
 _HASHES = 1 << 64
 _KEPT = 4096

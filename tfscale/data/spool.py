@@ -7,7 +7,7 @@ piece, and no batch, is much larger than a megabyte.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from tfscale.text.tokenizers.cutting import split_long
 
 BATCH_BYTES = 1 << 20
 
-_HEADER = struct.Struct("<BQII??")
+_HEADER = struct.Struct("<BHQII??")
 _BY_HASH = 0
 _NAMES = {1: "validation", 2: "test"}
 
@@ -40,6 +40,7 @@ class Piece(NamedTuple):
         characters: their number.
         last: whether the document ends here.
         first: whether it begins here.
+        source: name of the source of its text; None where sources are not named.
     """
 
     split: str
@@ -47,6 +48,7 @@ class Piece(NamedTuple):
     characters: int
     last: bool
     first: bool
+    source: str | None
 
 
 class SpoolWriter:
@@ -56,6 +58,7 @@ class SpoolWriter:
         self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
         self._start = self._end = self._text_bytes = 0
         self.batches: list[Batch] = []
+        self.sources: list[str | None] = []
 
     def __enter__(self) -> "SpoolWriter":
         return self
@@ -67,20 +70,26 @@ class SpoolWriter:
             self._close_batch(0)
         self._file.close()
 
-    def add(self, text: str, place: int, split: str = TRAIN) -> None:
+    def add(self, text: str, place: int, split: str = TRAIN, source: str | None = None) -> None:
         """Appends a document.
 
         Args:
             text: the document.
             place: its `split_hash`.
             split: "train" for a document whose split the borders decide; else the split itself.
+            source: name of the source of the text.
         """
-        source = next((code for code, name in _NAMES.items() if name == split), _BY_HASH)
+        if source not in self.sources:
+            self.sources.append(source)
+        number = self.sources.index(source)
+        code = next((code for code, name in _NAMES.items() if name == split), _BY_HASH)
         parts = list(split_long(text))
-        for number, part in enumerate(parts):
+        for piece, part in enumerate(parts):
             content = part.encode("utf-8")
-            last, first = number == len(parts) - 1, number == 0
-            self._file.write(_HEADER.pack(source, place, len(content), len(part), last, first))
+            last, first = piece == len(parts) - 1, piece == 0
+            self._file.write(
+                _HEADER.pack(code, number, place, len(content), len(part), last, first)
+            )
             self._file.write(content)
             self._end += _HEADER.size + len(content)
             self._text_bytes += len(content)
@@ -100,11 +109,13 @@ class Spool:
         path: what a `SpoolWriter` wrote.
         batches: its batches.
         borders: borders of the splits, see `HoldOut`.
+        sources: their sources, in the order of the writer.
     """
 
     path: str
     batches: list[Batch]
     borders: Borders
+    sources: Sequence[str | None] = (None,)
 
     def all_pieces(self) -> Iterator[Piece]:
         """Returns the pieces of all batches, in order."""
@@ -118,13 +129,14 @@ class Spool:
         offset, end, header_size = 0, len(content), _HEADER.size
         unpack, split_of = _HEADER.unpack_from, self.borders.split_of
         while offset < end:
-            source, place, size, characters, last, first = unpack(content, offset)
+            code, number, place, size, characters, last, first = unpack(content, offset)
             start = offset + header_size
             offset = start + size
             yield Piece(
-                _NAMES[source] if source else split_of(place),
+                _NAMES[code] if code else split_of(place),
                 content[start:offset],
                 characters,
                 last,
                 first,
+                self.sources[number],
             )

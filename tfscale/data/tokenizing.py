@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfscale.data.manifest import token_dtype
+from tfscale.data.splits import Part
 from tfscale.data.spool import Batch, Spool
 from tfscale.data.workers import in_order
 from tfscale.registry import module_of
@@ -25,7 +26,7 @@ _SMALL = 8 << 20
 
 @dataclass
 class Encoded:
-    """Tokens of one split in one batch.
+    """Tokens of one part in one batch.
 
     Attributes:
         documents: documents that end in it.
@@ -55,8 +56,8 @@ class BatchEncoder:
         self._spool = spool
         self._dtype = np.dtype(token_dtype(tokenizer.vocabulary_size)).newbyteorder("<")
 
-    def __call__(self, batch: Batch) -> dict[str, Encoded]:
-        """Returns the tokens of each split that has documents in the batch."""
+    def __call__(self, batch: Batch) -> dict[Part, Encoded]:
+        """Returns the tokens of each part that has documents in the batch."""
         pieces = list(self._spool.pieces(batch))
         texts = [piece.content.decode("utf-8") for piece in pieces]
         ids = self._tokenizer.encode_arrays(texts)
@@ -69,21 +70,22 @@ class BatchEncoder:
         end = np.array([self._tokenizer.end_id], np.int32)
         # Documents may be lines of a few tokens: what is done for each of them is kept to the
         # appends.
-        arrays: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-        documents: Counter[str] = Counter()
-        texts_of: dict[str, list[str]] = collections.defaultdict(list)
-        for (split, _, _, last, _), text, piece_ids in zip(pieces, texts, ids, strict=True):
-            parts = arrays[split]
-            parts.append(piece_ids)
-            if last:
-                parts.append(end)
-                documents[split] += 1
-            texts_of[split].append(text)
+        arrays: dict[Part, list[np.ndarray]] = collections.defaultdict(list)
+        documents: Counter[Part] = Counter()
+        texts_of: dict[Part, list[str]] = collections.defaultdict(list)
+        for piece, text, piece_ids in zip(pieces, texts, ids, strict=True):
+            part = Part(piece.split, piece.source)
+            of_part = arrays[part]
+            of_part.append(piece_ids)
+            if piece.last:
+                of_part.append(end)
+                documents[part] += 1
+            texts_of[part].append(text)
         result = {}
-        for split, parts in arrays.items():
-            tokens = np.concatenate(parts).astype(self._dtype)
-            measured = self._tokenizer.measured(texts_of[split], tokens)
-            result[split] = Encoded(documents[split], len(tokens), *measured, tokens.tobytes())
+        for part, of_part in arrays.items():
+            tokens = np.concatenate(of_part).astype(self._dtype)
+            measured = self._tokenizer.measured(texts_of[part], tokens)
+            result[part] = Encoded(documents[part], len(tokens), *measured, tokens.tobytes())
         return result
 
 
@@ -110,7 +112,7 @@ def encode_batches(
     spool: Spool,
     processes: int,
     small: int = _SMALL,
-) -> Iterator[dict[str, Encoded]]:
+) -> Iterator[dict[Part, Encoded]]:
     """Tokenizes all batches, in order.
 
     Args:

@@ -21,13 +21,16 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM_BYTES = 4
 
 
-def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.ndarray]:
+def token_blocks(
+    data_dir: str, manifest: Manifest, split: str, source: str | None = None
+) -> Iterator[np.ndarray]:
     """Yields the stream of a split, a record at a time, in order.
 
     Args:
         data_dir: folder that `tfscale prepare` wrote.
         manifest: its manifest, loaded with verify="sha256", which is what tells damage.
         split: "train", "validation" or "test".
+        source: of one of its sources alone; None for the whole split.
 
     Yields:
         ids (n,) of the stored type.
@@ -39,7 +42,8 @@ def token_blocks(data_dir: str, manifest: Manifest, split: str) -> Iterator[np.n
         stream = np.concatenate(list(token_blocks("data", manifest, "validation")))
     """
     dtype = np.dtype("<u2" if manifest.token_dtype == "uint16" else "<u4")
-    for shard in manifest.split(split).shards:
+    shards = manifest.split(split).shards
+    for shard in shards if source is None else (s for s in shards if s.source == source):
         path = os.path.join(data_dir, shard.file)
         left = shard.tokens * dtype.itemsize
         try:

@@ -1,12 +1,20 @@
 """Tokens of the spooled documents to the shards of each split."""
 
 import contextlib
+import dataclasses
 import os
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from tfscale.data.manifest import Split
-from tfscale.data.shards import shard_count, write_shards
-from tfscale.data.splits import SPLITS, TRAIN
+from tfscale.data.index import write_index
+from tfscale.data.manifest import SourceCounts, Split
+from tfscale.data.shards import (
+    MEMBER_RECORDS,
+    RECORD_TOKENS,
+    WrittenShard,
+    shard_count,
+    write_shards,
+)
+from tfscale.data.splits import SPLITS, TRAIN, Part
 from tfscale.data.spool import Spool
 from tfscale.data.tokenizing import Encoded, encode_batches
 from tfscale.text.tokenizers import Tokenizer
@@ -22,8 +30,8 @@ def cores() -> int:
 
 def write_tokens(
     directory: str, tokenizer: Tokenizer, spool: Spool, processes: int, progress: bool
-) -> dict[str, Encoded]:
-    """Saves a tokenizer and appends its tokens of each split to a file of its own.
+) -> dict[Part, Encoded]:
+    """Saves a tokenizer and appends its tokens of each split, and source, to a file of its own.
 
     `write_splits` cuts these files into shards.
 
@@ -35,31 +43,31 @@ def write_tokens(
         progress: whether to show progress on stderr.
 
     Returns:
-        The totals of each split that has documents, without content.
+        The totals of each part that has documents, without content.
     """
     tokenizer_dir = os.path.join(directory, "tokenizer")
     tokenizer.save(tokenizer_dir)
     results = encode_batches(tokenizer, tokenizer_dir, spool, processes)
-    totals: dict[str, Encoded] = {}
+    totals: dict[Part, Encoded] = {}
     with contextlib.ExitStack() as stack:
-        files = {
-            split: stack.enter_context(open(_tokens_path(directory, split), "wb"))
-            for split in SPLITS
-        }
+        files: dict[Part, BinaryIO] = {}
         meter = stack.enter_context(
             TextProgress(
                 "tokenizing", sum(batch.text_bytes for batch in spool.batches), enabled=progress
             )
         )
         for batch, result in zip(spool.batches, results, strict=True):
-            for split, encoded in result.items():
-                total = totals.setdefault(split, Encoded())
+            for part, encoded in result.items():
+                if part not in files:
+                    path = _tokens_path(directory, part)
+                    files[part] = stack.enter_context(open(path, "wb"))
+                total = totals.setdefault(part, Encoded())
                 total.documents += encoded.documents
                 total.tokens += encoded.tokens
                 total.utf8_bytes += encoded.utf8_bytes
                 total.unknown_tokens += encoded.unknown_tokens
                 total.lost_bits += encoded.lost_bits
-                files[split].write(encoded.content)
+                files[part].write(encoded.content)
             meter.add(
                 documents=sum(encoded.documents for encoded in result.values()),
                 tokens=sum(encoded.tokens for encoded in result.values()),
@@ -71,7 +79,7 @@ def write_tokens(
 
 def write_splits(
     directory: str,
-    totals: dict[str, Encoded],
+    totals: dict[Part, Encoded],
     dtype: Literal["uint16", "uint32"],
     shards: int,
     processes: int,
@@ -83,7 +91,8 @@ def write_splits(
         directory: the data folder.
         totals: what `write_tokens` returned.
         dtype: how tokens are stored, "uint16" or "uint32".
-        shards: of the training split; 0 for as many as `shard_count` takes.
+        shards: of the training split, or of each source of it; 0 for as many as `shard_count`
+            takes.
         processes: how many shards to write at the same time.
         progress: whether to show progress on stderr.
 
@@ -92,27 +101,54 @@ def write_splits(
     """
     splits = {}
     size = sum(total.utf8_bytes for total in totals.values())
+    token_size = 2 if dtype == "uint16" else 4
     with TextProgress("writing", size, enabled=progress) as meter:
         for split in SPLITS:
-            path = _tokens_path(directory, split)
-            if split in totals:
-                total = totals[split]
-                num_shards = shard_count(total.tokens, shards if split == TRAIN else 0)
-                written = write_shards(
-                    directory, split, path, 2 if dtype == "uint16" else 4, num_shards, processes
-                )
-                splits[split] = Split(
-                    total.documents,
-                    total.tokens,
-                    total.utf8_bytes,
-                    written,
-                    total.unknown_tokens,
-                    total.lost_bits,
+            parts = sorted(part for part in totals if part.split == split)
+            written: dict[Part, list[WrittenShard]] = {}
+            for part in parts:
+                total, path = totals[part], _tokens_path(directory, part)
+                count = shard_count(total.tokens, shards if split == TRAIN else 0)
+                written[part] = write_shards(
+                    directory, _shown(part), path, token_size, count, processes
                 )
                 meter.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
-            os.remove(path)
+                os.remove(path)
+            if parts:
+                splits[split] = _split({part: totals[part] for part in parts}, written)
+            if parts and split == TRAIN:
+                sizes = [shard.member_sizes for part in parts for shard in written[part]]
+                files = splits[split].shards
+                write_index(directory, files, sizes, RECORD_TOKENS, MEMBER_RECORDS)
     return splits
 
 
-def _tokens_path(directory: str, split: str) -> str:
-    return os.path.join(directory, f"{split}.tokens")
+def _split(totals: dict[Part, Encoded], written: dict[Part, list[WrittenShard]]) -> Split:
+    """Returns a split of its parts."""
+    sources = {
+        part.source: SourceCounts(total.documents, total.tokens, total.utf8_bytes)
+        for part, total in totals.items()
+        if part.source is not None
+    }
+    return Split(
+        sum(total.documents for total in totals.values()),
+        sum(total.tokens for total in totals.values()),
+        sum(total.utf8_bytes for total in totals.values()),
+        [
+            dataclasses.replace(shard, source=part.source)
+            for part in totals
+            for shard, _ in written[part]
+        ],
+        sum(total.unknown_tokens for total in totals.values()),
+        sum(total.lost_bits for total in totals.values()),
+        sources,
+    )
+
+
+def _shown(part: Part) -> str:
+    """Returns the name of a part in names of files."""
+    return part.split if part.source is None else f"{part.split}.{part.source}"
+
+
+def _tokens_path(directory: str, part: Part) -> str:
+    return os.path.join(directory, f"{_shown(part)}.tokens")

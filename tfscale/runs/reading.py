@@ -9,9 +9,10 @@ import tensorflow as tf
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read, masked_batches
-from tfscale.data.pipeline import evaluation_dataset, steps_per_epoch, training_dataset
+from tfscale.data.pipeline import evaluation_dataset, training_dataset
 from tfscale.data.sharding import describe_plan
 from tfscale.data.streams import evaluation_streams, split_tokens, stream_dataset, stream_steps
+from tfscale.data.window_plan import window_plan
 from tfscale.errors import ConfigError
 
 
@@ -49,8 +50,19 @@ class Reading:
                 " carries its state from each window to the next one of the text; leave the"
                 " option out"
             )
-        self.epoch_steps = (stream_steps if self.streams else steps_per_epoch)(
-            manifest, self.length, self.rows
+        if self.streams and train_config.mix is not None:
+            raise ConfigError(
+                f"train.mix={train_config.mix}, but model.stateful=True carries its state from each"
+                " window to the next one of the text; leave out one of the two"
+            )
+        self.plan = (
+            None
+            if self.streams
+            else window_plan(manifest, self.length, self.rows, train_config.mix)
+        )
+        """What each row of a batch reads; None for streams."""
+        self.epoch_steps = (
+            self.plan.steps if self.plan else stream_steps(manifest, self.length, self.rows)
         )
         """Steps of a pass over the training split."""
         if train_config.epochs is not None:
@@ -74,6 +86,15 @@ class Reading:
         return ""
 
     @property
+    def mix_note(self) -> str:
+        """How often each source is read, in words; empty where they are not named."""
+        if self.plan is None:
+            return ""
+        return self.plan.describe_mix(
+            None if self.config.minutes is not None else self.config.total_steps
+        )
+
+    @property
     def pass_steps(self) -> int:
         """Steps after which the carried state is zero again; 0 where none is carried."""
         return self.epoch_steps if self.streams else 0
@@ -85,11 +106,10 @@ class Reading:
             readers: processes that read.
             batches: global batches that they take at once.
         """
+        if self.plan:
+            counts = [len(numbers) for numbers in self.plan.streams]
+            return describe_plan(self.rows * batches, counts, readers) if readers > 1 else ""
         split = self.manifest.split("train")
-        if not self.streams:
-            if readers == 1:
-                return ""
-            return describe_plan(self.rows * batches, len(split.shards), readers)
         return (
             f"input: {self.streams} streams of {split.tokens // self.streams:,} tokens, read side"
             " by side, each in order; the state is carried from window to window"
@@ -123,6 +143,7 @@ class Reading:
             num_input_pipelines=pipelines,
             input_pipeline_id=pipeline,
             shuffle_windows=self.config.shuffle_windows,
+            mix=self.config.mix,
             verify="size",
         )
         return masked_batches(dataset, self.model_config, self.config.seed, start_step // batches)

@@ -1,0 +1,108 @@
+"""The training windows of all groups of rows, in the order of the batches' rows.
+
+Shapes: T sequence length.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.data.epochs import Epochs
+from tfscale.data.index import ShardIndex
+from tfscale.data.manifest import Manifest
+from tfscale.data.mixing import Mixture
+from tfscale.data.sharding import RowRange
+from tfscale.data.window_plan import WindowPlan
+
+_CHOICES = 1024
+"""Windows whose sources are worked out at once."""
+
+
+@dataclass(frozen=True)
+class TrainingWindows:
+    """The windows that the batches from a step on are made of.
+
+    Attributes:
+        data_dir: the data folder.
+        manifest: its manifest.
+        index: its index; None where it has none.
+        plan: what each group reads.
+        sequence_length: T, tokens of a window.
+        seed: seed of phases, order of shards, and shuffling.
+        start_step: the first batch.
+        shuffle_windows: windows in the shuffle buffers of all groups together.
+    """
+
+    data_dir: str
+    manifest: Manifest
+    index: ShardIndex | None
+    plan: WindowPlan
+    sequence_length: int
+    seed: int
+    start_step: int
+    shuffle_windows: int
+
+    def interleaved(self, ranges: list[RowRange]) -> tf.data.Dataset:
+        """Returns windows (T + 1,) without end.
+
+        Args:
+            ranges: ranges of rows, which follow each other in each batch.
+        """
+        rows_of_group = self.plan.rows
+        triples = tf.constant([(rows.group, rows.first, rows.end) for rows in ranges], tf.int64)
+        groups = tf.data.Dataset.from_tensor_slices(triples)
+        if all((rows.first, rows.end) == (0, rows_of_group) for rows in ranges):
+            return groups.interleave(
+                lambda rows: self._group(rows[0]),
+                cycle_length=len(ranges),
+                block_length=rows_of_group,
+            )
+
+        def taken(rows: tf.Tensor) -> tf.data.Dataset:
+            batches = self._group(rows[0]).batch(rows_of_group, drop_remainder=True)
+            return batches.map(lambda batch: batch[rows[1] : rows[2]])
+
+        return groups.interleave(taken, cycle_length=len(ranges), block_length=1).unbatch()
+
+    def _group(self, group: tf.Tensor) -> tf.data.Dataset:
+        """Returns the windows of a group from the first batch on."""
+        start = self.start_step * self.plan.rows
+        mixture = self.plan.mixture
+        if mixture is None:
+            return self._stream(0, self.shuffle_windows).from_window(group, start)
+        starts = mixture.counts(tf.constant(start, tf.int64), group, self.plan.groups)
+        streams = [
+            self._stream(number, int(self.shuffle_windows * share)).from_window(
+                group, first if start else 0
+            )
+            for number, (share, first) in enumerate(zip(mixture.shares, starts, strict=True))
+        ]
+        if len(streams) == 1:
+            return streams[0]
+        return tf.data.Dataset.choose_from_datasets(
+            streams, self._choices(mixture, group, start), stop_on_empty_dataset=False
+        )
+
+    def _choices(self, mixture: Mixture, group: tf.Tensor, start: int) -> tf.data.Dataset:
+        """Returns the source of each window of a group."""
+        firsts = tf.data.Dataset.range(start, np.iinfo(np.int64).max, _CHOICES)
+        some = tf.range(_CHOICES, dtype=tf.int64)
+        return firsts.map(
+            lambda first: mixture.source_of(first + some, group, self.plan.groups)
+        ).unbatch()
+
+    def _stream(self, number: int, shuffled: int) -> Epochs:
+        plan = self.plan
+        return Epochs(
+            self.data_dir,
+            self.manifest,
+            self.index,
+            plan.streams[number],
+            plan.groups,
+            plan.per_epoch[number],
+            self.sequence_length,
+            self.seed,
+            max(1, shuffled // plan.groups),
+            number,
+        )
