@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import corpus, memory, memory_side, precision_side, quality, recipe
+from benchmarks import corpus, document_mask, memory, memory_side, precision_side, quality, recipe
 from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
@@ -433,6 +433,17 @@ def test_memory_benchmark_runs_and_saves(tmp_path, capsys):
 def test_the_side_of_bfloat16_takes_steps_with_the_options_of_today():
     shape = precision_side.Shape(1, 2, 16, 32, 8, 2, steps=1)
     precision_side.ours(shape, "mixed_bfloat16", "off")()
+
+
+def test_the_sides_of_documents_apart_take_steps(capsys):
+    tokens = document_mask.windows(2, 8, 3)
+    assert (tokens[0] == document_mask.START).tolist() == [True, False, False] * 3
+    for family in document_mask.SIZES:
+        small = {"hidden_dim": 8, "num_layers": 1} | (
+            {"num_heads": 2} if family == "transformer" else {"embedding_dim": 8}
+        )
+        sides = [document_mask.side(family, mask, tokens, 1, False, **small) for mask in (0, 1)]
+        assert min(document_mask.seconds(sides, 1)) > 0
 
 
 def test_options_of_the_quality_benchmark_suit_the_models():

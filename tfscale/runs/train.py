@@ -213,7 +213,8 @@ def _announce(
     )
     optimizer = f"optimizer {config.optimizer}, peak learning rate {config.learning_rate:g}"
     notes = [] if config.minutes is not None else length_notes(config, config.total_steps)
-    for text in (optimizer, reading.length_note, *notes, reading.describe(readers, batches)):
+    data = reading.documents_note, reading.describe(readers, batches)
+    for text in (optimizer, reading.length_note, *notes, *data):
         if text:
             line.note(text)
 
