@@ -49,22 +49,13 @@ def places(segments: tf.Tensor) -> tf.Tensor:
     """Returns how many tokens of its document stand before each one.
 
     Args:
-        segments: (B, T) int32, as `Documents.segments` gives them; T is known.
+        segments: (B, T) int32, as `Documents.segments` gives them.
 
     Returns:
         (B, T) int32.
     """
-    length = segments.shape[1]
-    numbers = tf.range(length)
-    changes = segments[:, 1:] != segments[:, :-1]
-    # The place of the last beginning up to each token is a running maximum, which TensorFlow lacks:
-    # each turn looks twice as far back as the one before.
-    begin = tf.pad(tf.where(changes, numbers[1:], 0), [[0, 0], [1, 0]])
-    reach = 1
-    while reach < length:
-        begin = tf.maximum(begin, tf.pad(begin[:, :-reach], [[0, 0], [reach, 0]]))
-        reach *= 2
-    return numbers - begin
+    # Numbers only grow along a row, so the first place that is not below a number begins it.
+    return tf.range(tf.shape(segments)[1]) - tf.searchsorted(segments, segments)
 
 
 def documents_of(options: StepOptions, start_id: int | None) -> Documents | None:

@@ -20,7 +20,7 @@ def hidden_keys(
     global_tokens: int,
     segments: tf.Tensor | None = None,
 ) -> tf.Tensor | float:
-    """Returns 1 for keys that a query must not see, 0 or less than 0 for none of them.
+    """Returns 0 for the keys that a query may see, and 1 or more for those that it must not.
 
     Args:
         length: T.
@@ -50,8 +50,8 @@ def hidden_keys(
 def hidden_in_blocks(
     length: int, repeats: int, window: int, global_tokens: int, segments: tf.Tensor | None = None
 ) -> np.ndarray | tf.Tensor:
-    """Returns what a block of W queries must not see of its own keys, the block before and the
-    first A of the window.
+    """Returns the same for a block of W queries and the keys of the block before, of its own, and
+    the first A of the window.
 
     Args:
         length: T, a multiple of W.
