@@ -435,15 +435,12 @@ def test_the_side_of_bfloat16_takes_steps_with_the_options_of_today():
     precision_side.ours(shape, "mixed_bfloat16", "off")()
 
 
-def test_the_sides_of_documents_apart_take_steps(capsys):
+def test_the_sides_of_documents_apart_take_steps():
     tokens = document_mask.windows(2, 8, 3)
     assert (tokens[0] == document_mask.START).tolist() == [True, False, False] * 3
-    for family in document_mask.SIZES:
-        small = {"hidden_dim": 8, "num_layers": 1} | (
-            {"num_heads": 2} if family == "transformer" else {"embedding_dim": 8}
-        )
-        sides = [document_mask.side(family, mask, tokens, 1, False, **small) for mask in (0, 1)]
-        assert min(document_mask.seconds(sides, 1)) > 0
+    small = {"hidden_dim": 8, "embedding_dim": 8}
+    sides = [document_mask.side("lstm", apart, tokens, 1, False, **small) for apart in (0, 1)]
+    assert min(document_mask.seconds(sides, 1)) > 0
 
 
 def test_options_of_the_quality_benchmark_suit_the_models():

@@ -100,11 +100,11 @@ def one_step(model):
         ("rope", "single", {"micro_batches": 2, "remat": True, "xla": True}),
         ("rope", "mirrored", {"loss_chunk_tokens": 10}),
         ("learned", "mirrored", {"micro_batches": 2}),
-        ("learned", "single", {"xla": True}),
+        pytest.param("learned", "single", {"xla": True}, marks=pytest.mark.slow),
         ("blocks", "single", {"remat": True}),
         ("lstm", "single", {"micro_batches": 2, "remat": True, "xla": True}),
         ("lstm", "mirrored", {}),
-        ("gru", "single", {"xla": True}),
+        pytest.param("gru", "single", {"xla": True}, marks=pytest.mark.slow),
         ("gru", "mirrored", {"micro_batches": 2}),
         ("rnn", "single", {"loss_chunk_tokens": 10}),
         ("nnlm", "single", {"remat": True}),
@@ -134,39 +134,35 @@ def test_a_teacher_reads_each_document_by_itself_too():
     teacher = models.build_network(CONFIGS["learned"], seed=3)
     teacher.set_weights([3 * weight for weight in teacher.get_weights()])
     _, gradients = alone(models.build_network(CONFIGS["rope"]), teacher)
-    for options in ({}, {"loss_chunk_tokens": 10}):
-        model = build("single", CONFIGS["rope"], teacher=teacher, **options)
-        _, found = one_step(model)
-        for one, other in zip(found, gradients, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5)
+    _, found = one_step(build("single", CONFIGS["rope"], teacher=teacher))
+    for one, other in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("compress", ["int4", "pruned"])
-def test_weights_that_are_rounded_or_pruned_go_together_with_it(compress):
+def test_weights_that_are_rounded_and_pruned_go_together_with_it():
     """Evaluation has the weights that are used, and the step those before its update."""
     with strategy("single").scope():
         model = LanguageModel(models.build_network(CONFIGS["rope"]))
         model.network.set_weights([4 * weight for weight in model.network.get_weights()])
         plain, _ = alone(model.network)
-        if compress == "int4":
-            quantize_aware(model, "int4")
-        else:
-            prune(model, ConstantSparsity(0.5, 0, frequency=1))
+        quantize_aware(model, "int4")
+        prune(model, ConstantSparsity(0.5, 0, frequency=1))
         model.compile(keras.optimizers.SGD(0.0), xla=False, clip_norm=0.0, **APART)
     # Masks are chosen after the first step.
-    model.fit(IDS, TARGETS, batch_size=4, sample_weight=WEIGHTS, verbose=0)
-    loss = model.fit(IDS, TARGETS, batch_size=4, sample_weight=WEIGHTS, verbose=0).history["loss"]
+    losses = [
+        model.fit(IDS, TARGETS, batch_size=4, sample_weight=WEIGHTS, verbose=0).history["loss"][0]
+        for _ in range(2)
+    ]
     with model.averaged_weights():
         expected, _ = alone(model.network)
-    assert abs(plain - expected) > 1e-4
-    assert loss[0] == pytest.approx(expected, abs=1e-5)
+    assert min(abs(plain - expected), abs(losses[0] - expected)) > 1e-4
+    assert losses[1] == pytest.approx(expected, abs=1e-5)
     scored = model.evaluate(IDS, TARGETS, sample_weight=WEIGHTS, verbose=0)["loss"]
     assert scored == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("family", ["learned", "gru"])
-def test_evaluation_scores_each_document_by_itself(family, tmp_path):
-    model = build("mirrored", CONFIGS[family])
+def test_evaluation_scores_each_document_by_itself(tmp_path):
+    model = build("mirrored", CONFIGS["learned"])
     expected, _ = alone(model.network)
     scored = model.evaluate(IDS, TARGETS, sample_weight=WEIGHTS, verbose=0)
     assert scored["loss"] == pytest.approx(expected, abs=1e-5)
@@ -194,7 +190,7 @@ def test_a_carried_state_ends_with_its_document():
     cut = LENGTH // 3
     config = GRUConfig(**SIZES | {"sequence_length": cut}, embedding_dim=5, stateful=True)
     parts = [[x[:, at : at + cut] for at in range(0, LENGTH, cut)] for x in (IDS, TARGETS)]
-    model = build("mirrored", config, streams=4, micro_batches=2, remat=True)
+    model = build("mirrored", config, streams=4)
     model.optimizer.learning_rate.assign(0.0)
     network = models.build_network(config)
     losses = []
