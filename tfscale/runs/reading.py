@@ -90,9 +90,10 @@ class Reading:
         if not self.config.document_mask:
             return ""
         split = self.manifest.split("train")
+        average = split.tokens / max(1, split.documents)
         return (
-            f"documents are kept apart, {split.tokens / split.documents:,.0f} tokens each on"
-            f" average, in windows of {self.length}"
+            f"documents are kept apart, {average:,.0f} tokens each on average, in windows of"
+            f" {self.length}"
         )
 
     def describe(self, readers: int, batches: int = 1) -> str:
