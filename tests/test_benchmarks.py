@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import corpus, memory, memory_side, precision_side, prepare_side, quality, recipe
+from benchmarks import (
+    corpus,
+    document_mask,
+    memory,
+    memory_side,
+    precision_side,
+    prepare_side,
+    quality,
+    recipe,
+)
 from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
@@ -472,6 +481,14 @@ def test_the_sides_of_prepare_count_the_same_tokens(kind, tmp_path):
     counted = {task(text, tokenizer, kind)[0] for task in prepare_side.TASKS.values()}
     pieces = load_tokenizer(tokenizer)
     assert counted == {sum(len(pieces.encode(line.strip())) for line in lines)}
+
+
+def test_the_sides_of_documents_apart_take_steps():
+    tokens = document_mask.windows(2, 8, 3)
+    assert (tokens[0] == document_mask.START).tolist() == [True, False, False] * 3
+    small = {"hidden_dim": 8, "embedding_dim": 8}
+    sides = [document_mask.side("lstm", apart, tokens, 1, False, **small) for apart in (0, 1)]
+    assert min(document_mask.seconds(sides, 1)) > 0
 
 
 def test_options_of_the_quality_benchmark_suit_the_models():

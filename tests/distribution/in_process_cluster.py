@@ -53,6 +53,11 @@ EXACT = {
         "float32",
         {"clip_norm": 0.0, "ema_decay": 0.9, "xla": False},
     ),
+    "tied transformer, documents apart": (
+        TIED,
+        "float32",
+        {"document_mask": True, "document_start": 0, "xla": False},
+    ),
     "tied transformer, bfloat16": (TIED, "mixed_bfloat16", {"xla": False}),
     "lstm, float16": (LSTM, "mixed_float16", {"xla": False}),
 }

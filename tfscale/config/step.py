@@ -6,10 +6,14 @@ means something for any Keras model.
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from tfscale.config.fields import rare
 from tfscale.config.options import Options
+from tfscale.errors import ConfigError
+
+DocumentPositions: TypeAlias = Literal["restart", "continue"]
+"""Whether a table of positions counts anew in each document, or on through the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,12 @@ class StepOptions(Options):
     0 keeps none. After t steps it is at most (1 + t) / (10 + t), as in
     tf.train.ExponentialMovingAverage with num_updates, so that the random first weights do not
     linger in the average."""
+    document_mask: bool = False
+    """Keep the documents of a window apart: no attention and no recurrent state goes across the
+    beginning of a document, in training and in every validation and evaluation of the run."""
+    document_positions: DocumentPositions = rare("restart")
+    """With document_mask, whether learned positions count anew in each document, as if it stood
+    alone, or on through the window. No effect with rotary positions and in recurrent networks."""
     seed: int = 0
     """Seed of dropout; when a run is trained, also of the initial weights and the data order."""
 
@@ -45,6 +55,11 @@ class StepOptions(Options):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
         for name in ("label_smoothing", "ema_decay"):
             self.check_range(0 <= getattr(self, name) < 1, name, "0 to below 1")
+        if self.document_positions != "restart" and not self.document_mask:
+            raise ConfigError(
+                f"{self._named('document_positions')}={self.document_positions} has no effect"
+                f" without {self._named('document_mask')}=true; leave it out, or give both"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +75,25 @@ class CompileOptions(StepOptions):
     network whose config is stateful, and for no other one."""
     pass_steps: int = 0
     """With streams, the steps after which the carried state is zero again; 0 for never."""
+    document_start: int | None = None
+    """With document_mask, the id that the network reads before each document: `tokenizer.start_id`
+    of the tokenizer that made the ids."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("streams", "pass_steps"):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
+        start = self.document_start
+        self.check_range(start is None or start >= 0, "document_start", "0 or more")
+        if self.document_mask and start is None:
+            raise ConfigError(
+                "document_mask=True needs document_start, the id that the network reads before each"
+                " document: tokenizer.start_id of the tokenizer that made the ids"
+            )
+        if start is not None and not self.document_mask:
+            raise ConfigError(
+                f"document_start={start} has no effect without document_mask=True; give both"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +128,6 @@ class StepKeywords(ModelKeywords, total=False):
     label_smoothing: float
     streams: int
     pass_steps: int
+    document_mask: bool
+    document_positions: DocumentPositions
+    document_start: int | None

@@ -256,7 +256,12 @@ class TrainConfig(OptimizerOptions, StepOptions):
         return {name: value for name, value in filled.items() if name not in unused}
 
     def compile_options(
-        self, *, xla: bool, streams: int = 0, pass_steps: int = 0
+        self,
+        *,
+        xla: bool,
+        streams: int = 0,
+        pass_steps: int = 0,
+        document_start: int | None = None,
     ) -> CompileOptions:
         """Returns the arguments of `LanguageModel.compile` for these options.
 
@@ -264,6 +269,11 @@ class TrainConfig(OptimizerOptions, StepOptions):
             xla: what `self.xla` comes to for the model and the device.
             streams: see `CompileOptions`.
             pass_steps: see `CompileOptions`.
+            document_start: what the model reads before each document; only with `document_mask`
+                does it become an option.
         """
         shared = {field.name: getattr(self, field.name) for field in fields(StepOptions)}
-        return CompileOptions(**shared, xla=xla, streams=streams, pass_steps=pass_steps)
+        start = document_start if self.document_mask else None
+        return CompileOptions(
+            **shared, xla=xla, streams=streams, pass_steps=pass_steps, document_start=start
+        )

@@ -14,6 +14,7 @@ from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.quality.report import write_report
 from tfscale.data.quality.selection import Selection, is_asked_for
 from tfscale.data.sampling import tokenizer_sample
+from tfscale.data.sources import find_sources, reading_of
 from tfscale.data.splits import (
     TEST,
     TRAIN,
@@ -21,7 +22,7 @@ from tfscale.data.splits import (
     Part,
 )
 from tfscale.data.spool import Spool
-from tfscale.data.spooling import find_sources, reading_of, spool_documents
+from tfscale.data.spooling import spool_documents
 from tfscale.data.tokenizing import Encoded
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import DataError

@@ -20,7 +20,7 @@ from tfscale.device.turns import DeviceDecoder, Turn, Turns
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.files.description import METADATA_FILE, Description
 from tfscale.inference.generation import Generation, generate, stream
-from tfscale.text.score import Score, stream_starts, token_nll
+from tfscale.text.score import Score, reading_starts, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -138,7 +138,8 @@ class DeviceModel(ExportedModel):
         The tokens are cut into windows of `sequence_length`; each starts from nothing but the token
         before it (the start token before the first of a document), and every token is predicted
         once. A stateful model carries its state over the whole text, cut where
-        `tfscale.text.score.stream_starts` says.
+        `tfscale.text.score.stream_starts` says. One that was trained with `document_mask` begins
+        anew at each document too.
 
         Args:
             text: one document, cleaned here as the model's text was, whose end token is scored too;
@@ -158,8 +159,14 @@ class DeviceModel(ExportedModel):
                 " beside it"
             )
         inputs = self.tokenizer.as_inputs([self.tokenizer.end_id, *ids[:-1]]).tolist()
-        carries = self.description.model.get("stateful", False)
-        starts = set(stream_starts(len(ids)) if carries else range(0, len(ids), length))
+        starts = set(
+            reading_starts(
+                inputs,
+                length,
+                carries=self.description.model.get("stateful", False),
+                document_start=self.tokenizer.start_id if self.description.document_mask else None,
+            )
+        )
         nll = 0.0
         with self._turns.lock:
             decoder = self.decoder()

@@ -15,6 +15,7 @@ from tfscale.data.tokens import split_stream, split_text
 from tfscale.errors import ConfigError, DataError, TokenizerError
 from tfscale.evaluation.perplexity import evaluate_network
 from tfscale.files.json_text import JsonObject
+from tfscale.models.documents import documents_of
 from tfscale.runs.folder import Run
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import Reading
@@ -50,7 +51,8 @@ def evaluate_run(
 ) -> JsonObject:
     """Scores the Keras network of a run.
 
-    Each window starts from nothing but the token before it. The state of a stateful run is carried
+    Each window starts from nothing but the token before it, and each document of a window too where
+    the run was trained with `train.document_mask`. The state of a stateful run is carried
     over the whole split or text instead, in streams as `tfscale.text.score.stream_starts` cuts
     them, as in the validation of its training.
 
@@ -80,7 +82,7 @@ def evaluate_run(
     _check_source(data_dir, text_files)
     if text_files:
         stream, text = text_stream(run.tokenizer, text_files, text_field)
-        scores = [evaluate_network(run.network, data) for data in _stream_windows(run, stream)]
+        scores = [_score(run, data) for data in _stream_windows(run, stream)]
         nll = sum(score.nll for score in scores)
         tokens = sum(score.tokens for score in scores)
         score = Score(nll, tokens, cloze=scores[0].cloze).of(text)
@@ -94,9 +96,15 @@ def evaluate_run(
     manifest = _manifest(data_dir, split, run.tokenizer)
     dataset = _split_windows(run, data_dir, manifest, split)
     with data_errors(data_dir):
-        score = evaluate_network(run.network, dataset)
+        score = _score(run, dataset)
         score = score.of(split_text(data_dir, manifest, split, run.tokenizer))
     return score.to_dict() | {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
+
+
+def _score(run: Run, dataset: tf.data.Dataset) -> Score:
+    """Scores batches, each document by itself where the run was trained so."""
+    documents = documents_of(run.train_config, run.tokenizer.start_id)
+    return evaluate_network(run.network, dataset, documents=documents)
 
 
 def _stream_windows(run: Run, stream: np.ndarray) -> list[tf.data.Dataset]:

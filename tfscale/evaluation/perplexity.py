@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfscale.distribution.workers import Workers
 from tfscale.models.capability import capabilities
+from tfscale.models.documents import Documents
 from tfscale.text.score import Score
 from tfscale.training.batches import as_batches, distribute, worker_share
 from tfscale.training.stateful import evaluation_step
@@ -16,6 +17,7 @@ def evaluate_network(
     utf8_bytes: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     xla: bool = False,
+    documents: Documents | None = None,
 ) -> Score:
     """Scores `network` on the targets that have a weight.
 
@@ -28,12 +30,15 @@ def evaluate_network(
         utf8_bytes: bytes of the text that the targets stand for; 0 if that is not known.
         strategy: the strategy whose scope the network was made in; by default the current one.
         xla: compile by XLA, which pays off from a few hundred batches on.
+        documents: where documents begin, for a network that was trained with `document_mask`; None
+            for one that reads on from document to document.
 
     Returns:
         The score; batches are added up in float64.
 
     Raises:
         DataError: no target has a weight, or of a stateful network a row does not go on.
+        ConfigError: the network cannot keep documents apart.
 
     Example:
         dataset = evaluation_dataset("data", "validation", sequence_length=128, batch_size=32)
@@ -41,5 +46,6 @@ def evaluate_network(
     """
     workers = Workers(strategy or tf.distribute.get_strategy())
     share = worker_share(as_batches(dataset), workers)
-    nll, tokens = evaluation_step(network, workers.strategy, xla)(distribute(share, workers))
+    step = evaluation_step(network, workers.strategy, xla, documents=documents)
+    nll, tokens = step(distribute(share, workers))
     return Score(nll, round(tokens), utf8_bytes, capabilities(network).is_cloze)

@@ -1,5 +1,6 @@
 """A network that writes text token by token, as something to export."""
 
+import dataclasses
 import importlib.metadata
 import os
 from collections.abc import Sequence
@@ -86,10 +87,13 @@ class TextSource(TFLiteSource):
     network: DecodingNetwork
     converted = False
     """Whether the converter, rather than tfscale, says how weights are stored."""
+    document_mask = False
+    """Whether each document is scored by itself."""
 
     def __init__(self, run: "Run", held_out: Sequence[int] | None = None):
         self.network, self.tokenizer = run.network, run.tokenizer
         self.directory = run.directory
+        self.document_mask = run.train_config.document_mask
         self._run, self._given = run, held_out
         self._held_out: HeldOut | None = None
 
@@ -120,9 +124,10 @@ class TextSource(TFLiteSource):
         return HeldOut(ids, "the tokens that were given")
 
     def describe(self, config: ExportConfig) -> Description:
-        return describe_network(
+        described = describe_network(
             self.network, self.tokenizer, config.quantize, config.prefill_lengths
         )
+        return dataclasses.replace(described, document_mask=self.document_mask or None)
 
     def convert(self, config: ExportConfig) -> bytes:
         return export_tflite(self.network, config.quantize, config.prefill_lengths)
@@ -138,6 +143,7 @@ class TextSource(TFLiteSource):
             quantize=config.quantize,
             threads=config.threads,
             converted=self.converted,
+            document_mask=self.document_mask,
         )
 
     def complete(self, report: Report, config: ExportConfig) -> None:

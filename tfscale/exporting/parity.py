@@ -53,6 +53,7 @@ def compare_file(
     quantize: Quantization,
     threads: int = 1,
     converted: bool = False,
+    document_mask: bool = False,
 ) -> Report:
     """Compares an export folder with the network it was made from.
 
@@ -66,6 +67,7 @@ def compare_file(
         threads: CPU threads of the runtime.
         converted: the network is not one of ours: the converter may fold its weights, and it is
             compared as it is.
+        document_mask: each document is compared by itself, as it is scored.
 
     Returns:
         `tokens`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
@@ -75,7 +77,7 @@ def compare_file(
         ExportError: the runtime refuses the file.
     """
     stream = np.asarray(held_out, np.int32)
-    ends = tokenizer.end_id, tokenizer.start_id
+    ends = tokenizer.end_id, tokenizer.start_id, document_mask
     exact = Windows(float32_copy(network), stream, *ends)
     rounded = exact
     if not (converted or keeps_weights(quantize)):

@@ -61,6 +61,7 @@ def compare_saved_model(
     held_out: Sequence[int],
     end_id: int,
     start_id: int | None = None,
+    document_mask: bool = False,
 ) -> Report:
     """Compares a SavedModel, loaded anew, with the network it was made from.
 
@@ -71,13 +72,14 @@ def compare_saved_model(
         held_out: ids of held-out text.
         end_id: the end token.
         start_id: the token before a text; None for the end token.
+        document_mask: each document is compared by itself, as it is scored.
 
     Returns:
         `perplexity` of `keras` and `file` and `sizes` as for a .tflite file; `signatures`, with the
         names of their inputs.
     """
     reference, limits = float32_copy(network), limits_of(network, "none")
-    windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id)
+    windows = Windows(reference, np.asarray(held_out, np.int32), end_id, start_id, document_mask)
     signatures = tf.saved_model.load(directory).signatures
     perplexity = _compare_score(checks, windows, signatures["score"], limits)
     _compare_decode(checks, windows, signatures["decode"], limits)

@@ -21,6 +21,7 @@ class Windows:
         stream: ids (N,).
         end_id: the token that comes before the first.
         start_id: what is read instead of it; None for the end token itself.
+        document_mask: cut the windows where documents begin, so that each is read by itself.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Windows:
         stream: np.ndarray,
         end_id: int,
         start_id: int | None = None,
+        document_mask: bool = False,
     ):
         self.reference = reference
         inputs, targets, weights = text_windows(
@@ -37,14 +39,21 @@ class Windows:
         counts = (weights > 0).sum(axis=1)
         self.inputs = [row[:count] for row, count in zip(inputs, counts, strict=True)]
         self.targets = [row[:count] for row, count in zip(targets, counts, strict=True)]
-        # Whole windows, so that every call has the same shape; what follows a token does not change
-        # its logits.
-        self.logits = [
-            self._forward(row)[:count] for row, count in zip(inputs, counts, strict=True)
-        ]
+        if document_mask:
+            begin = end_id if start_id is None else start_id
+            cuts = [np.flatnonzero(row[1:] == begin) + 1 for row in self.inputs]
+            self.inputs, self.targets = (
+                [part for row, cut in zip(rows, cuts, strict=True) for part in np.split(row, cut)]
+                for rows in (self.inputs, self.targets)
+            )
+        self.logits = [self._forward(row)[: len(row)] for row in self.inputs]
 
     def _forward(self, ids: np.ndarray) -> np.ndarray:
-        return np.asarray(self.reference(ids[None], training=False), np.float32)[0]
+        # Whole windows, so that every call has the same shape; what follows a token does not change
+        # its logits.
+        window = np.full(self.reference.config.sequence_length, ids[0], np.int32)
+        window[: len(ids)] = ids
+        return np.asarray(self.reference(window[None], training=False), np.float32)[0]
 
     def longest_prompt(self, least: int) -> tuple[list[int], np.ndarray]:
         """Returns the first window, repeated up to `least` tokens, and the logits after each.
@@ -56,9 +65,7 @@ class Windows:
         if len(ids) >= min(least, length):
             return ids.tolist(), self.logits[0]
         longer = np.resize(ids, min(least, length))
-        window = np.full(length, longer[0], np.int32)
-        window[: len(longer)] = longer
-        return longer.tolist(), self._forward(window)[: len(longer)]
+        return longer.tolist(), self._forward(longer)[: len(longer)]
 
     def score(self) -> Score:
         """Returns how likely the network finds the tokens."""

@@ -58,6 +58,8 @@ class Description:
             start.
         bytes_per_token: bytes of weights that a decode step reads; None where it is not known.
         prefill_lengths: tokens per call of the prompt signatures.
+        document_mask: whether the documents of a stream are scored each by itself, as the model was
+            trained.
         cloze: whether logits at t are of token t + 1 from the tokens on both sides of it.
         tfscale_version: the version that wrote it.
         more: what a task or a format of somebody's own adds; written beside the names above.
@@ -88,6 +90,7 @@ class Description:
     cache: dict[str, list[int]] | None = None
     bytes_per_token: int | None = None
     prefill_lengths: list[int] | None = None
+    document_mask: bool | None = None
     cloze: bool | None = None
     tfscale_version: str = ""
     more: JsonObject = field(default_factory=dict)

@@ -19,6 +19,7 @@ from tfscale.models.cached import (
     write_cache,
 )
 from tfscale.models.dropout import Dropout
+from tfscale.models.visibility import hidden_in_blocks, hidden_keys
 
 MINUS_INFINITY = -1e9
 """Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly
@@ -47,7 +48,8 @@ class CausalSelfAttention(keras.layers.Layer):
     Query, key and value come from one matrix product, which is what makes the step fast on small
     models. Scores and softmax are computed in float32 under every precision. Who sees whom can be
     said by each call: `visible` (B, T or 1, T) bool, true where a token (second axis) sees another
-    (third), counts instead of past and window.
+    (third), counts instead of past and window. `segments` (B, T) int32 numbers documents, of which
+    a token sees its own alone, besides past and window.
 
     Args:
         hidden_dim: D.
@@ -131,7 +133,7 @@ class CausalSelfAttention(keras.layers.Layer):
             if norm is not None:
                 norm.build((*input_shape[:-1], 1, self.head_dim))
 
-    def call(self, inputs, training=False, visible=None):
+    def call(self, inputs, training=False, visible=None, segments=None):
         length = ops.shape(inputs)[1]
         query, key, value = self._split(self.query_key_value(inputs), length, ops)
         if self.query_norm is not None and self.key_norm is not None:
@@ -145,11 +147,13 @@ class CausalSelfAttention(keras.layers.Layer):
             and isinstance(length, int)
             and length % self.window == 0
             and length > 2 * self.window
+            # The global tokens of a document are not at the same places in all rows.
+            and (segments is None or not self.global_tokens)
         )
         if in_blocks and visible is None:
-            mixed = self._attend_in_blocks(query, key, value, length, training)
+            mixed = self._attend_in_blocks(query, key, value, length, training, segments)
         else:
-            mixed = self._attend(query, key, value, length, training, visible)
+            mixed = self._attend(query, key, value, length, training, visible, segments)
         return self.output_projection(
             ops.reshape(mixed, (-1, length, self.num_heads * self.head_dim))
         )
@@ -180,7 +184,7 @@ class CausalSelfAttention(keras.layers.Layer):
         weights = ops.softmax(scores + mask * MINUS_INFINITY, axis=-1)
         return self.attention_dropout(ops.cast(weights, self.compute_dtype), training=training)
 
-    def _attend(self, query, key, value, length, training, visible=None):
+    def _attend(self, query, key, value, length, training, visible=None, segments=None):
         """All scores at once, R query heads of a key head as rows of one product."""
         groups, width = self.num_kv_heads, self.head_dim
         repeats = self.num_heads // groups
@@ -189,16 +193,14 @@ class CausalSelfAttention(keras.layers.Layer):
         )
         scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))
         if visible is None:
-            hidden = (
-                1.0 - ops.tril(ops.ones((length, length), dtype="float32")) if self.causal else 0.0
+            hidden = hidden_keys(
+                length,
+                repeats,
+                causal=self.causal,
+                window=self.window,
+                global_tokens=self.global_tokens,
+                segments=segments,
             )
-            if self.window:
-                beyond = ops.tril(ops.ones((length, length), dtype="float32"), -self.window)
-                hidden = hidden + beyond * ops.cast(
-                    ops.arange(length) >= self.global_tokens, "float32"
-                )
-            if repeats > 1 and self.causal:
-                hidden = ops.tile(hidden, (repeats, 1))
         else:
             hidden = 1.0 - ops.cast(visible[:, None], "float32")
             if repeats > 1 and visible.shape[1] != 1:
@@ -209,7 +211,7 @@ class CausalSelfAttention(keras.layers.Layer):
         mixed = ops.reshape(mixed, (-1, self.num_heads, length, width))
         return ops.transpose(mixed, (0, 2, 1, 3))
 
-    def _attend_in_blocks(self, query, key, value, length, training):
+    def _attend_in_blocks(self, query, key, value, length, training, segments=None):
         """With a window of W, each block of W queries sees its own block of keys, the one before,
         and the first A keys: T x (2 W + A) scores.
         """
@@ -229,18 +231,8 @@ class CausalSelfAttention(keras.layers.Layer):
             ops.transpose(query, (0, 3, 1, 4, 2, 5)), (-1, groups, blocks, repeats * window, width)
         )
         scores = ops.matmul(query, ops.transpose(looked_at(key), (0, 1, 2, 4, 3)))
-        own, other = np.arange(window)[:, None], np.arange(2 * window)[None]
-        hidden = np.tile((other <= own) | (other > own + window), (repeats, 1))
-        # Before the first block there is nothing.
-        hidden = np.stack([hidden | (other < window), *[hidden] * (blocks - 1)])
-        if self.global_tokens:
-            # Those within the window are among its keys already.
-            place = np.arange(length).reshape(blocks, window, 1)
-            near = np.tile(np.arange(self.global_tokens) > place - window, (1, repeats, 1))
-            hidden = np.concatenate([hidden, near], axis=-1)
-        mixed = ops.matmul(
-            self._weights(scores, hidden.astype("float32"), training), looked_at(value)
-        )
+        hidden = hidden_in_blocks(length, repeats, window, self.global_tokens, segments)
+        mixed = ops.matmul(self._weights(scores, hidden, training), looked_at(value))
         mixed = ops.reshape(mixed, (-1, groups, blocks, repeats, window, width))
         return ops.transpose(mixed, (0, 2, 4, 1, 3, 5))
 

@@ -108,7 +108,8 @@ class _Body(Body):
             both.append(x if name == "forward" else ops.flip(x, axis=1))
         return both
 
-    def hidden_states(self, ids, training=None, remat=False):
+    def hidden_states(self, ids, training=None, remat=False, documents=None):
+        assert documents is None  # It does not keep them apart: see `check_separates`.
         forward, backward = self.states(ids, training, remat)
         # The target of t is id t + 1: before it is t, after it t + 2.
         after = ops.pad(backward[:, 2:], [[0, 0], [0, 2], [0, 0]])

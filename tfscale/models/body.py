@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.config import NetworkConfig, Precision
+from tfscale.models.documents import Documents
 from tfscale.models.layers import normal_initializers
 from tfscale.models.network import LanguageNetwork
 
@@ -70,7 +71,11 @@ class Body(abc.ABC):
 
     @abc.abstractmethod
     def hidden_states(
-        self, ids: tf.Tensor, training: bool | None = None, remat: bool = False
+        self,
+        ids: tf.Tensor,
+        training: bool | None = None,
+        remat: bool = False,
+        documents: Documents | None = None,
     ) -> tf.Tensor:
         """Returns what `LanguageNetwork.hidden_states` does, for symbolic ids too."""
 
@@ -111,9 +116,13 @@ class BodyNetwork(LanguageNetwork):
         self.token_embedding = body.token_embedding
 
     def hidden_states(
-        self, ids: tf.Tensor, training: bool = False, remat: bool = False
+        self,
+        ids: tf.Tensor,
+        training: bool = False,
+        remat: bool = False,
+        documents: Documents | None = None,
     ) -> tf.Tensor:
-        return self.body.hidden_states(ids, training, remat)
+        return self.body.hidden_states(ids, training, remat, documents)
 
     def project(self, hidden: tf.Tensor) -> tf.Tensor:
         return self.body.project(hidden)

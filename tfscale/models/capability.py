@@ -25,6 +25,7 @@ class Capabilities:
         has_hidden_states: whether it offers `hidden_states`, `project` and `output_variables`.
         stateful: whether it carries its state from batch to batch in training and evaluation.
         attends: whether its hidden states can be computed with a source seen in both directions.
+        separates: whether it can compute the documents of a window each by itself.
         one_token: whether it reads one token a call, a prompt too.
     """
 
@@ -33,6 +34,7 @@ class Capabilities:
     has_hidden_states: bool
     stateful: bool
     attends: bool = False
+    separates: bool = False
     one_token: bool = False
 
     @property
@@ -58,6 +60,7 @@ def capabilities(network: keras.Model) -> Capabilities:
             True,
             stateful,
             network.attends,
+            network.separates,
             one_token=network.decodes == "state",
         )
     config = getattr(network, "config", None)

@@ -19,6 +19,7 @@ from tfscale.compat.keras import KerasConfig
 from tfscale.models.activations import ACTIVATIONS, GATES, cached_activation
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
+from tfscale.models.documents import places
 from tfscale.models.dropout import Dropout
 
 
@@ -33,7 +34,10 @@ def normal_initializers(
 
 @keras.saving.register_keras_serializable("tfscale")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a learned vector per position: (B, T, D) -> (B, T, D), T at most `context_length`."""
+    """Adds a learned vector per position: (B, T, D) -> (B, T, D), T at most `context_length`.
+
+    With `segments` (B, T) int32, the position is that in the token's document.
+    """
 
     looked_up = True
     """Decoding looks its rows up by position, so that files of it have a scale per row."""
@@ -55,7 +59,11 @@ class PositionEmbedding(keras.layers.Layer):
             name="embeddings",
         )
 
-    def call(self, inputs):
+    def call(self, inputs, segments=None):
+        if segments is not None:
+            # Of each document (B, T), the positions begin anew.
+            table = ops.convert_to_tensor(self.embeddings)
+            return inputs + ops.take(table, places(segments), axis=0)
         # `ops.slice`, because a table that is cut over parameter servers does not take an index of
         # a tensor.
         length, width = ops.shape(inputs)[1], self.embeddings.shape[1]
@@ -202,12 +210,14 @@ class TransformerBlock(keras.layers.Layer):
         self.expand.build(input_shape if self.before_expand is None else narrow)
         self.contract.build(inner if self.before_contract is None else narrow)
 
-    def call(self, x, training=False, visible=None):
-        return self.fed_forward(self.attended(x, training, visible), training)
+    def call(self, x, training=False, visible=None, segments=None):
+        return self.fed_forward(self.attended(x, training, visible, segments), training)
 
-    def attended(self, x, training=False, visible=None):
-        """x + attention(norm(x)); `visible` as in `CausalSelfAttention`."""
-        attended = self.attention(self.attention_norm(x), training=training, visible=visible)
+    def attended(self, x, training=False, visible=None, segments=None):
+        """x + attention(norm(x)); `visible` and `segments` as in `CausalSelfAttention`."""
+        attended = self.attention(
+            self.attention_norm(x), training=training, visible=visible, segments=segments
+        )
         return x + self.residual_dropout(attended, training=training)
 
     def fed_forward(self, x, training=False):

@@ -43,6 +43,9 @@ class LanguageNetwork(keras.Model):
             `cached_step` are there.
         attends: whether `hidden_states` takes `visible`, so that a source can be read in both
             directions; see `tfscale.models.attention`.
+        separates: whether `hidden_states`, and `carry` where it carries a state, take `documents`,
+            a `tfscale.models.documents.Documents`, and then compute each document of a window as
+            if it stood alone.
 
     Example:
         @tfscale.register
@@ -54,6 +57,7 @@ class LanguageNetwork(keras.Model):
     config_class: ClassVar[type[NetworkConfig]]
     decodes: ClassVar[Decodes] = "none"
     attends: ClassVar[bool] = False
+    separates: ClassVar[bool] = False
     config: NetworkConfig
     precision: Precision
     seed: int

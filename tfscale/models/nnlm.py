@@ -36,6 +36,7 @@ class NNLM(BodyNetwork):
 
     config_class = NNLMConfig
     decodes = "state"
+    separates = True
     config: NNLMConfig
     output_layer: keras.layers.Dense
 
@@ -89,8 +90,9 @@ class _Body(Body):
         self.dropout = Dropout(config.dropout, dtype=self.policy, name="dropout")
         self.output_layer = self.dense(config.vocabulary_size, "output", 1)
 
-    def hidden_states(self, ids, training=None, remat=False):
-        x = self.windows(self.token_embedding(ids))
+    def hidden_states(self, ids, training=None, remat=False, documents=None):
+        segments = None if documents is None else documents.segments(ids)
+        x = self.windows(self.token_embedding(ids), segments=segments)
         hidden = rematerialized(self.hidden_layer, x, training) if remat else self.hidden_layer(x)
         # With direct connections the output layer reads the embedded tokens too.
         hidden = ops.concatenate([hidden, x], axis=-1) if self.config.direct_connections else hidden
@@ -100,18 +102,26 @@ class _Body(Body):
 @keras.saving.register_keras_serializable("tfscale")
 class LastTokens(keras.layers.Layer):
     """Each token with those before it, the oldest first, zeros before the first: (B, T, E) -> (B,
-    T, N E)."""
+    T, N E).
+
+    With `segments` (B, T) int32, zeros stand before the first token of each document too.
+    """
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**kwargs)
         self.count = count
 
-    def call(self, x):
-        length = ops.shape(x)[1]
-        padded = ops.pad(x, [[0, 0], [self.count - 1, 0], [0, 0]])
-        return ops.concatenate(
-            [padded[:, start : start + length] for start in range(self.count)], axis=-1
-        )
+    def call(self, x, segments=None):
+        length, before = ops.shape(x)[1], self.count - 1
+        padded = ops.pad(x, [[0, 0], [before, 0], [0, 0]])
+        tokens = [padded[:, start : start + length] for start in range(self.count)]
+        if segments is not None:
+            numbers = ops.pad(segments, [[0, 0], [before, 0]])
+            tokens = [
+                part * ops.cast(numbers[:, start : start + length] == segments, x.dtype)[..., None]
+                for start, part in enumerate(tokens)
+            ]
+        return ops.concatenate(tokens, axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "count": self.count}

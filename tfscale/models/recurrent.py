@@ -15,6 +15,7 @@ from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RN
 from tfscale.models import recurrent_sizes
 from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import variable
+from tfscale.models.documents import Documents
 from tfscale.models.dropout import Dropout
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN
 from tfscale.models.recurrent_steps import gru_step, lstm_step
@@ -42,6 +43,7 @@ class RecurrentLM(BodyNetwork):
     """
 
     decodes = "state"
+    separates = True
     config: RecurrentConfig
     body: "_Body"
     layer_class: ClassVar[type[keras.layers.Layer]]
@@ -67,9 +69,10 @@ class RecurrentLM(BodyNetwork):
         states: Sequence[tf.Tensor],
         training: bool = False,
         remat: bool = False,
+        documents: Documents | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         constants = [tf.stop_gradient(state) for state in states]
-        return self.body.through(ids, constants, training, remat)
+        return self.body.through(ids, constants, training, remat, documents)
 
     def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
         return recurrent_sizes.unit_groups(self, size, count)
@@ -209,12 +212,13 @@ class _Body(Body):
         elif config.hidden_dim != config.embedding_dim:
             self.projection = self.dense(config.embedding_dim, "projection", 100, False)
 
-    def hidden_states(self, ids, training=None, remat=False):
-        return self.through(ids, None, training, remat)[0]
+    def hidden_states(self, ids, training=None, remat=False, documents=None):
+        return self.through(ids, None, training, remat, documents)[0]
 
-    def through(self, ids, states, training=None, remat=False):
+    def through(self, ids, states, training=None, remat=False, documents=None):
         """Hidden states and the last states of all layers; the latter only where first ones are
         given."""
+        begins = {} if documents is None else {"begins": documents.begins(ids)}
         last: list[tf.Tensor] = []
         x = self.token_embedding(ids)
         if self.word_dropout is not None:
@@ -222,16 +226,20 @@ class _Body(Body):
         x = self.embedding_dropout(x, training=training)
         for layer, dropout in zip(self.recurrent_layers, self.dropouts, strict=True):
             if states is None:
-                whole = rematerialized(layer, x, training) if remat else layer(x, training=training)
+                whole = (
+                    rematerialized(layer, x, training, **begins)
+                    if remat
+                    else layer(x, training=training, **begins)
+                )
             else:
                 first = states[len(last) : len(last) + layer.state_count]
                 whole, *after = (
-                    rematerialized(layer, x, training, first)
+                    rematerialized(layer, x, training, first, **begins)
                     if remat
-                    else layer.with_state(x, first, training)
+                    else layer.with_state(x, first, training, **begins)
                 )
                 last += after
             x = dropout(whole, training=training)
         if self.regularization is not None:
-            x = self.regularization(x, whole, training=training)
+            x = self.regularization(x, whole, training=training, **begins)
         return (x if self.projection is None else self.projection(x)), last

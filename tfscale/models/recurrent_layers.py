@@ -42,24 +42,26 @@ class _Sequence:
     _input_bias: Callable[[], tf.Tensor | float]
     """() -> what is added to the projected inputs."""
     _steps: Callable[..., tuple[tf.Tensor, tuple[tf.Tensor, ...]]]
-    """Projected inputs (T, B, G U), recurrent kernel, first states, mask -> outputs (T, B, U) and
-    last states."""
+    """Projected inputs (T, B, G U), recurrent kernel, first states, mask, and what is kept of the
+    states before each step (T, B, 1) -> outputs (T, B, U) and last states."""
 
     def __init__(self, units: int, weight_drop: float = 0.0, **kwargs: object):
         super().__init__(units, **kwargs)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(self, sequences, initial_state=None, mask=None, training=False, begins=None):
         """As Keras's layer: (B, T, D) -> (B, T, U), or the last step, and the states if they are
-        asked for."""
-        if self._left_to_keras(mask, training):
+        asked for. Where `begins` (B, T) bool is true, the state before the step is zero."""
+        if begins is None and self._left_to_keras(mask, training):
             stock = super().call  # type: ignore[misc]
             return stock(sequences, initial_state=initial_state, mask=mask, training=training)
-        outputs, states = self.run(sequences, initial_state, training)
+        outputs, states = self.run(sequences, initial_state, training, begins)
         outputs = outputs if self.return_sequences else outputs[:, -1]
         return (outputs, *states) if self.return_state else outputs
 
-    def run(self, sequences, initial_state=None, training=False) -> tuple[tf.Tensor, States]:
+    def run(
+        self, sequences, initial_state=None, training=False, begins=None
+    ) -> tuple[tf.Tensor, States]:
         """(B, T, D) -> outputs (B, T, U) and the states after the last step, each (B, U)."""
         cell = self.cell
         x = tf.transpose(sequences, (1, 0, 2))
@@ -83,18 +85,21 @@ class _Sequence:
         elif not isinstance(initial_state, list | tuple):
             initial_state = [initial_state]
         first = [tf.cast(s, dtype) for s, dtype in zip(initial_state, dtypes, strict=True)]
-        outputs, states = self._steps(projected, recurrent, first, masks)
+        kept = None
+        if begins is not None:
+            kept = tf.transpose(1 - tf.cast(begins, tf.float32))[..., None]
+        outputs, states = self._steps(projected, recurrent, first, masks, kept)
         return tf.transpose(outputs, (1, 0, 2)), states
 
-    def with_state(self, sequences, states, training=False) -> tuple[tf.Tensor, ...]:
+    def with_state(self, sequences, states, training=False, begins=None) -> tuple[tf.Tensor, ...]:
         """(B, T, D) and the first states, each (B, U) float32 -> outputs (B, T, U) and each last
-        state, likewise.
+        state, likewise; `begins` as in `call`.
 
         `__call__` would round an LSTM's cell state to the compute type; that is done only where
         cuDNN demands it.
         """
-        if not self._left_to_keras(None, training):
-            outputs, last = self.run(sequences, list(states), training)
+        if begins is not None or not self._left_to_keras(None, training):
+            outputs, last = self.run(sequences, list(states), training, begins)
         else:
             asked, self.return_state = self.return_state, True
             try:
@@ -132,9 +137,9 @@ class LSTM(_Sequence, keras.layers.LSTM):
     def _input_bias(self):
         return self.cell.bias
 
-    def _steps(self, projected, recurrent, states, mask):
+    def _steps(self, projected, recurrent, states, mask, kept):
         h, c = states
-        outputs, h, c = lstm_sequence(projected, recurrent, h, c, mask)
+        outputs, h, c = lstm_sequence(projected, recurrent, h, c, mask, kept)
         return outputs, (h, c)
 
 
@@ -148,14 +153,14 @@ class GRU(_Sequence, keras.layers.GRU):
     def _input_bias(self):
         return self.cell.bias[0]
 
-    def _steps(self, projected, recurrent, states, mask):
+    def _steps(self, projected, recurrent, states, mask, kept):
         bias = cast_weight(self.cell.bias[1], projected.dtype)
 
         def step(x, h):
             seen = h if mask is None else h * mask
             return gru_step(x, tf.matmul(seen, recurrent) + bias, h)
 
-        return loop(step, projected, states[0])
+        return loop(step, projected, states[0], kept)
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -167,8 +172,8 @@ class SimpleRNN(_Sequence, keras.layers.SimpleRNN):
     def _input_bias(self):
         return self.cell.bias
 
-    def _steps(self, projected, recurrent, states, mask):
+    def _steps(self, projected, recurrent, states, mask, kept):
         def step(x, h):
             return tf.tanh(x + tf.matmul(h if mask is None else h * mask, recurrent))
 
-        return loop(step, projected, states[0])
+        return loop(step, projected, states[0], kept)

@@ -42,6 +42,7 @@ def lstm_sequence(
     h0: tf.Tensor,
     c0: tf.Tensor,
     mask: tf.Tensor | None = None,
+    kept: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs an LSTM over time, with a backward pass of its own; activations and cell state are
     float32 in every precision.
@@ -52,6 +53,8 @@ def lstm_sequence(
         h0: first output (B, U), of that type too.
         c0: first cell state (B, U) float32.
         mask: (B, U), multiplied into the output before it is seen by the next step; None for ones.
+        kept: (T, B, 1) float32, multiplied into both states before each step, 0 where a document
+            begins; None for ones.
 
     Returns:
         Outputs (T, B, U), the last output and the last cell state.
@@ -63,6 +66,8 @@ def lstm_sequence(
     # vector instructions.
     halved = tf.constant(np.repeat([0.5, 0.5, 1.0, 0.5], units), tf.float32)
 
+    kept_h = None if kept is None else tf.cast(kept, dtype)
+
     @tf.custom_gradient
     def run(projected, recurrent, h0, c0):
         arrays = [
@@ -72,6 +77,7 @@ def lstm_sequence(
         ]
 
         def forward(t, h, c, outputs, cells, gates):
+            h, c = _scaled(h, kept_h, t), _scaled(c, kept, t)
             z = projected[t] + tf.matmul(h if mask is None else h * mask, recurrent)
             activations = tf.tanh(tf.cast(z, tf.float32) * halved)
             take, keep, candidate, show = tf.split(activations, 4, axis=-1)
@@ -79,8 +85,8 @@ def lstm_sequence(
             h = tf.cast(0.5 * (1 + show) * tf.tanh(c), dtype)
             # In half precision an activation near 1 or -1 would lose what its gradient is made of;
             # z does not.
-            kept = activations if dtype == tf.float32 else z
-            return t + 1, h, c, outputs.write(t, h), cells.write(t, c), gates.write(t, kept)
+            saved = activations if dtype == tf.float32 else z
+            return t + 1, h, c, outputs.write(t, h), cells.write(t, c), gates.write(t, saved)
 
         _, h, c, *arrays = _while(time, forward, (0, h0, c0, *arrays))
         outputs, cells, gates = (array.stack() for array in arrays)
@@ -89,7 +95,14 @@ def lstm_sequence(
             activations = (
                 gates if dtype == tf.float32 else tf.tanh(tf.cast(gates, tf.float32) * halved)
             )
-            of_c, of_take, of_keep, of_candidate, of_show, keep = _factors(activations, cells, c0)
+            cells_before = tf.concat([c0[None], cells[:-1]], 0)
+            if kept is not None:
+                cells_before *= kept
+            of_c, of_take, of_keep, of_candidate, of_show, keep = _factors(
+                activations, cells, cells_before
+            )
+            if kept is not None:
+                keep *= kept
             turned = tf.transpose(recurrent)
 
             def backward(t, d_h, d_c, d_gates):
@@ -100,13 +113,14 @@ def lstm_sequence(
                 d = tf.cast(tf.concat([*of_gates, d_h * of_show[at]], 1), dtype)
                 d_h = tf.matmul(d, turned)
                 d_h = d_h if mask is None else d_h * mask
-                return t + 1, d_h, d_c * keep[at], d_gates.write(at, d)
+                return t + 1, _scaled(d_h, kept_h, at), d_c * keep[at], d_gates.write(at, d)
 
             array = _array(time, dtype, (h0.shape[0], 4 * units))
             _, d_h, d_c, array = _while(time, backward, (0, d_h, d_c, array))
             d_gates = array.stack()
             seen = tf.concat([h0[None], outputs[:-1]], 0)
             seen = seen if mask is None else seen * mask
+            seen = seen if kept is None else seen * kept_h
             # Sums over all steps and rows: one product instead of one a step.
             d_recurrent = tf.matmul(
                 tf.reshape(seen, (-1, units)),
@@ -120,11 +134,11 @@ def lstm_sequence(
     return run(projected, recurrent, h0, c0)
 
 
-def _factors(activations: tf.Tensor, cells: tf.Tensor, c0: tf.Tensor) -> States:
+def _factors(activations: tf.Tensor, cells: tf.Tensor, before: tf.Tensor) -> States:
     """Returns the factors of an LSTM's gradient that do not wait for that of the step after, for
-    all steps at once: of c by h, of the four gates, and of c by the next c."""
+    all steps at once: of c by h, of the four gates, and of c by the next c. `before` is the c that
+    each step begins with."""
     take, keep, candidate, show = tf.split(activations, 4, axis=-1)
-    before = tf.concat([c0[None], cells[:-1]], 0)
     tanh = tf.tanh(cells)
     of_c = 0.5 * (1 + show) * (1 - tanh * tanh)
     of_take = 0.25 * candidate * (1 - take * take)
@@ -134,16 +148,28 @@ def _factors(activations: tf.Tensor, cells: tf.Tensor, c0: tf.Tensor) -> States:
     return of_c, of_take, of_keep, of_candidate, of_show, 0.5 * (1 + keep)
 
 
-def loop(step: Callable, projected: tf.Tensor, h0: tf.Tensor) -> tuple[tf.Tensor, States]:
-    """Steps with one state, which is the output: (T, B, G U) -> (T, B, U) and the last state."""
+def loop(
+    step: Callable, projected: tf.Tensor, h0: tf.Tensor, kept: tf.Tensor | None = None
+) -> tuple[tf.Tensor, States]:
+    """Steps with one state, which is the output: (T, B, G U) -> (T, B, U) and the last state.
+
+    `kept` is as in `lstm_sequence`.
+    """
     time, _, _ = dimensions(projected)
+    kept = None if kept is None else tf.cast(kept, projected.dtype)
 
     def turn(t, h, outputs):
+        h = _scaled(h, kept, t)
         h = step(projected[t], h)
         return t + 1, h, outputs.write(t, h)
 
     _, h, array = _while(time, turn, (0, h0, _array(time, projected.dtype, h0.shape)))
     return array.stack(), (h,)
+
+
+def _scaled(state: tf.Tensor, factors: tf.Tensor | None, t: tf.Tensor) -> tf.Tensor:
+    """Returns a state (B, U) times the factors (B, 1) of a step; as it is where there are none."""
+    return state if factors is None else state * factors[t]
 
 
 def _while(

@@ -37,20 +37,26 @@ class ActivationRegularization(keras.layers.Layer):
     training loss.
 
     Both outputs are (B, T, U); the first comes back unchanged (Merity et al. 2018, section 4.5).
+    Where `begins` (B, T) bool is true, there is no change from another document.
     """
 
     def __init__(self, activation: float, temporal: float, **kwargs):
         super().__init__(**kwargs)
         self.activation, self.temporal = activation, temporal
 
-    def call(self, dropped, whole, training=False):
+    def call(self, dropped, whole, training=False, begins=None):
         if training:
             dropped32, whole32 = ops.cast(dropped, "float32"), ops.cast(whole, "float32")
             loss = self.activation * ops.mean(ops.square(dropped32))
             if (
                 whole.shape[1] != 1
             ):  # One token has no change, and the mean of nothing is not a number.
-                loss += self.temporal * ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]))
+                change = ops.mean(ops.square(whole32[:, 1:] - whole32[:, :-1]), axis=-1)
+                counted = 1.0 if begins is None else 1.0 - ops.cast(begins[:, 1:], "float32")
+                mean = ops.divide_no_nan(
+                    ops.sum(change * counted), ops.sum(ops.ones_like(change) * counted)
+                )
+                loss += self.temporal * mean
             self.add_loss(loss)
         return dropped
 

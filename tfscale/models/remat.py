@@ -25,6 +25,7 @@ def rematerialized(
     inputs: tf.Tensor,
     training: bool = False,
     states: Sequence[tf.Tensor] | None = None,
+    **constants: tf.Tensor,
 ) -> tf.Tensor:
     """`layer(inputs)` that keeps its inputs for the gradient, not its activations: (B, T, D) -> (B,
     T, D).
@@ -40,6 +41,7 @@ def rematerialized(
         training: whether dropout is on.
         states: first states of a recurrent layer, which get no gradient; then it is
             `layer.with_state(...)`.
+        **constants: further arguments of the call by name, which get no gradient either.
 
     Raises:
         ConfigError: the layer keeps other state, such as batch normalization.
@@ -57,9 +59,9 @@ def rematerialized(
         ) as scope:
             given = dict(scope.state_mapping)
             outputs = (
-                layer(x, training=training)
+                layer(x, training=training, **constants)
                 if states is None
-                else layer.with_state(x, states, training)
+                else layer.with_state(x, states, training, **constants)
             )
         for variable, _ in others:
             if (

@@ -13,6 +13,7 @@ from tfscale.config import Precision, TransformerConfig
 from tfscale.models import transformer_sizes
 from tfscale.models.body import Body, BodyNetwork
 from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
+from tfscale.models.documents import Documents
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import (
     BlockOptions,
@@ -71,6 +72,7 @@ class TransformerNetwork(BodyNetwork):
         ids: tf.Tensor,
         training: bool = False,
         remat: bool = False,
+        documents: Documents | None = None,
         visible: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """As in `LanguageNetwork`; (B, T, E), E the width of the embedding.
@@ -79,10 +81,11 @@ class TransformerNetwork(BodyNetwork):
             ids: token ids.
             training: whether dropout is on.
             remat: compute the blocks' activations again in the backward pass.
+            documents: where `separates`.
             visible: who sees whom, instead of the past alone; see `CausalSelfAttention`. Not with
                 `remat`.
         """
-        return self.body.hidden_states(ids, training, remat, visible)
+        return self.body.hidden_states(ids, training, remat, documents, visible)
 
     @property
     def output_variables(self) -> list[keras.Variable]:
@@ -108,6 +111,7 @@ class TransformerLM(TransformerNetwork):
     config_class = TransformerConfig
     decodes = "cache"
     attends = True
+    separates = True
 
     def unit_groups(self, size: str, count: int) -> list[UnitGroup]:
         return transformer_sizes.unit_groups(self, size, count)
@@ -210,17 +214,20 @@ class _Body(Body):
         self.embedding_dropout = Dropout(config.dropout, dtype=policy, name="embedding_dropout")
         self.logits = logits_layer(config)
 
-    def hidden_states(self, ids, training=None, remat=False, visible=None):
+    def hidden_states(self, ids, training=None, remat=False, documents=None, visible=None):
+        segments = {} if documents is None else {"segments": documents.segments(ids)}
+        restart = documents is not None and documents.positions == "restart"
         x = self.token_embedding(ids)
         x = scaled(x if self.widen is None else self.widen(x), self.config)
-        x = x if self.position_embedding is None else self.position_embedding(x)
+        if self.position_embedding is not None:
+            x = self.position_embedding(x, **(segments if restart else {}))
         x = embedded = self.embedding_dropout(x, training=training)
         for mix, block in zip(self.mixes, self.blocks, strict=True):
             x = x if mix is None else mix(x, embedded)
             if remat:
-                x = rematerialized(block, x, training)
+                x = rematerialized(block, x, training, **segments)
             else:
-                x = block(x, training=training, visible=visible)
+                x = block(x, training=training, visible=visible, **segments)
         x = self.final_norm(x)
         return x if self.narrow is None else self.narrow(x)
 

@@ -58,6 +58,7 @@ def compiled_model(
             xla=way.xla,
             streams=reading.streams,
             pass_steps=reading.pass_steps,
+            document_start=reading.document_start,
         )
         model.compile(build_optimizer(config, network), **dataclasses.asdict(options))
     return model

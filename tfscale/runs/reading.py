@@ -71,6 +71,12 @@ class Reading:
         self._asked = train_config
 
     @property
+    def document_start(self) -> int:
+        """The token that the model reads before each document."""
+        start = self.manifest.start_id
+        return self.manifest.end_id if start is None else start
+
+    @property
     def length_note(self) -> str:
         """How long the training is, in words; empty where it was asked for in steps."""
         if self._asked.epochs is not None:
@@ -98,6 +104,18 @@ class Reading:
     def pass_steps(self) -> int:
         """Steps after which the carried state is zero again; 0 where none is carried."""
         return self.epoch_steps if self.streams else 0
+
+    @property
+    def documents_note(self) -> str:
+        """How documents are kept apart, in words; empty where they are not."""
+        if not self.config.document_mask:
+            return ""
+        split = self.manifest.split("train")
+        average = split.tokens / max(1, split.documents)
+        return (
+            f"documents are kept apart, {average:,.0f} tokens each on average, in windows of"
+            f" {self.length}"
+        )
 
     def describe(self, readers: int, batches: int = 1) -> str:
         """Returns in one line for the log how the data is read.

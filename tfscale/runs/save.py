@@ -1,6 +1,7 @@
 """`tfscale.save_run`: a run folder of a model that was trained by `fit`."""
 
 import contextlib
+import dataclasses
 
 from tfscale.config import TrainConfig
 from tfscale.config.options import checks_arguments
@@ -62,6 +63,15 @@ def save_run(
         raise TokenizerError(f"{data} was tokenized by another tokenizer than the one given")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     options = TrainConfig(optimizer=_OPTIMIZER, precision=network.precision, seed=network.seed)
+    step = model.train_step_runner if isinstance(model, LanguageModel) else None
+    if step is not None:
+        # A run is scored as it was trained.
+        given = step.options
+        options = dataclasses.replace(
+            options,
+            document_mask=given.document_mask,
+            document_positions=given.document_positions,
+        )
     with contextlib.ExitStack() as stack:
         if isinstance(model, LanguageModel):
             stack.enter_context(model.averaged_weights())

@@ -213,7 +213,7 @@ def _announce(
     )
     optimizer = f"optimizer {config.optimizer}, peak learning rate {config.learning_rate:g}"
     notes = [] if config.minutes is not None else length_notes(config, config.total_steps)
-    read = (reading.mix_note, reading.describe(readers, batches))
+    read = (reading.mix_note, reading.documents_note, reading.describe(readers, batches))
     for text in (optimizer, reading.length_note, *notes, *read):
         if text:
             line.note(text)

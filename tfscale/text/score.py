@@ -13,6 +13,7 @@ the fewer words it has.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +164,28 @@ def stream_starts(tokens: int) -> list[int]:
     count = min(STREAMS, max(1, tokens // STREAM_TOKENS))
     length = -(-tokens // count)
     return [index * length for index in range(count)]
+
+
+def reading_starts(
+    inputs: Sequence[int], length: int, *, carries: bool = False, document_start: int | None = None
+) -> list[int]:
+    """Returns the places in a scored text at which a model that reads token by token begins anew.
+
+    Args:
+        inputs: what it reads.
+        length: tokens of a window.
+        carries: whether it carries its state from window to window.
+        document_start: the id that begins a document, for a model that keeps documents apart; None
+            for one that reads on.
+
+    Example:
+        reading_starts([1, 5, 6, 1, 7, 8, 9], 4, document_start=1)    # [0, 3, 4]
+    """
+    total = len(inputs)
+    starts = set(stream_starts(total) if carries else range(0, total, length))
+    if document_start is not None:
+        starts |= {place for place, token in enumerate(inputs) if token == document_start}
+    return sorted(starts)
 
 
 def token_nll(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ import tensorflow as tf
 from tfscale.config.step import CompileOptions
 from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError
+from tfscale.models.documents import apart
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher
+from tfscale.training.documents import checked_documents
 from tfscale.training.loss import (
     TokenLoss,
     Tokens,
@@ -40,8 +42,8 @@ class ReplicaGradients(StepState):
         metrics: what is counted besides the loss; None without metrics.
 
     Raises:
-        ConfigError: network or teacher do not offer what `remat` and `loss_chunk_tokens` need, or
-            do not fit each other.
+        ConfigError: network or teacher do not offer what `remat`, `loss_chunk_tokens` and
+            `document_mask` need, or do not fit each other.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class ReplicaGradients(StepState):
             teacher.check_fits(network)
             if chunk := options.loss_chunk_tokens:
                 check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
+        readers = [network] if teacher is None else [network, teacher.network]
+        self._apart = apart(checked_documents(options, *readers))
         super().__init__(network, optimizer, options, strategy, pruner, formats)
         self.teacher, self.metrics = teacher, metrics
         tpu = isinstance(strategy, tf.distribute.TPUStrategy)
@@ -183,16 +187,17 @@ class ReplicaGradients(StepState):
     def _forward(self, ids):
         """(b, T) -> logits (b, T, V) float32, or (b, T, D) if the loss is taken in chunks."""
         network, options = self.network, self.options
-        if not options.remat and not options.loss_chunk_tokens:
+        if not options.remat and not options.loss_chunk_tokens and not self._apart:
             return as_float32(network(ids, training=True))
-        hidden = network.hidden_states(ids, training=True, remat=options.remat)
+        hidden = network.hidden_states(ids, training=True, remat=options.remat, **self._apart)
         return hidden if options.loss_chunk_tokens else network.project(hidden)
 
     def _teacher_output(self, network, ids):
         """Returns what `_forward` returns, of the teacher's network."""
-        if self.options.loss_chunk_tokens:
-            return network.hidden_states(ids)
-        return network(ids, training=False)
+        if not self.options.loss_chunk_tokens and not self._apart:
+            return network(ids, training=False)
+        hidden = network.hidden_states(ids, **self._apart)
+        return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
     def _chunked(self, tokens, scale, sources, stand_ins):
         """Returns the loss sum in nats, its gradient with respect to the hidden states, and those

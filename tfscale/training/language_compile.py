@@ -11,6 +11,7 @@ from tfscale.config.step import CompileOptions, StepKeywords
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.models.documents import documents_of
 from tfscale.models.outputs import check_logits, probe_ids
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.distillation import Teacher
@@ -72,7 +73,8 @@ class CompiledLanguageModel(LanguageEvaluation):
         Raises:
             ConfigError: another loss, an argument that has no meaning here, an unsuited optimizer,
                 metrics under parameter servers or with `loss_chunk_tokens`, or a network that does
-                not offer what `remat` and `loss_chunk_tokens` need, or does not fit `streams`.
+                not offer what `remat`, `loss_chunk_tokens` and `document_mask` need, or does not
+                fit `streams`.
         """
         known = StepKeywords.__annotations__
         others = {name: value for name, value in options.items() if name not in known}
@@ -124,6 +126,7 @@ class CompiledLanguageModel(LanguageEvaluation):
             bool(step_options.xla),
             step_options.loss_chunk_tokens,
             counted,
+            documents_of(step_options, step_options.document_start),
         )
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 

@@ -19,6 +19,7 @@ from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.capability import capabilities
+from tfscale.models.documents import Documents
 from tfscale.training.batches import check_divisible
 from tfscale.training.loss import chunked_loss, token_losses
 from tfscale.training.step import TrainStep
@@ -136,7 +137,7 @@ class StatefulStep(TrainStep):
 
     def _forward(self, ids):
         hidden, self._last["state"] = self.network.carry(
-            ids, self._first["state"], training=True, remat=self.options.remat
+            ids, self._first["state"], training=True, remat=self.options.remat, **self._apart
         )
         if self.options.loss_chunk_tokens:
             return hidden
@@ -145,7 +146,8 @@ class StatefulStep(TrainStep):
     def _teacher_output(self, network, ids):
         if "teacher_state" not in self._carried:
             return super()._teacher_output(network, ids)
-        hidden, self._last["teacher_state"] = network.carry(ids, self._first["teacher_state"])
+        first = self._first["teacher_state"]
+        hidden, self._last["teacher_state"] = network.carry(ids, first, **self._apart)
         return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
 
@@ -165,10 +167,11 @@ def evaluation_step(
     xla: bool = True,
     loss_chunk_tokens: int = 0,
     metrics: TokenMetrics | None = None,
+    documents: Documents | None = None,
 ) -> EvaluationStep:
     """Returns the evaluation step of a network, which carries state if the network does."""
     step_class = StatefulEvaluation if is_stateful(network) else EvaluationStep
-    return step_class(network, strategy, xla, loss_chunk_tokens, metrics)
+    return step_class(network, strategy, xla, loss_chunk_tokens, metrics, documents)
 
 
 class StatefulEvaluation(EvaluationStep):
@@ -236,7 +239,7 @@ class StatefulEvaluation(EvaluationStep):
 
         `values` are the states before.
         """
-        hidden, states = self.network.carry(ids, values)
+        hidden, states = self.network.carry(ids, values, **self._apart)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
             return nll, tf.reduce_sum(weights), states

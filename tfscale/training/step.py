@@ -44,7 +44,8 @@ class TrainStep(ReplicaGradients):
     Raises:
         ConfigError: the optimizer does one of the things that the step does itself, the network
             keeps state between batches that the step cannot carry, such as batch normalization, or
-            it does not offer the hidden states that `remat` and `loss_chunk_tokens` need.
+            it does not offer the hidden states that `remat` and `loss_chunk_tokens` need, or cannot
+            keep documents apart, as `document_mask` asks.
     """
 
     in_parts = False

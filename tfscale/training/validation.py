@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import DataError
+from tfscale.models.documents import Documents, apart
+from tfscale.training.documents import check_separates
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
 from tfscale.training.masks import as_float32, unmasked
 from tfscale.training.token_metrics import TokenMetrics
@@ -38,9 +40,12 @@ class EvaluationStep:
             of a batch.
         metrics: what is counted besides the loss; None without metrics. It is reset and asked for
             its results by the caller.
+        documents: where documents begin, for a network that shall score each by itself; None
+            scores windows as they are.
 
     Raises:
-        ConfigError: the network does not offer the hidden states that `loss_chunk_tokens` needs.
+        ConfigError: the network does not offer the hidden states that `loss_chunk_tokens` needs,
+            or cannot keep documents apart.
 
     Example:
         nll, tokens = EvaluationStep(network, strategy)(dataset)
@@ -53,11 +58,14 @@ class EvaluationStep:
         xla: bool = True,
         loss_chunk_tokens: int = 0,
         metrics: TokenMetrics | None = None,
+        documents: Documents | None = None,
     ):
+        if documents is not None:
+            check_separates(network)
         if loss_chunk_tokens:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
-        self.metrics = metrics
+        self.metrics, self._apart = metrics, apart(documents)
         tpu = isinstance(strategy, tf.distribute.TPUStrategy)
         self.whole = strategy.num_replicas_in_sync == 1 and not tpu
         """Whether a batch is computed at once, on one device."""
@@ -125,11 +133,14 @@ class EvaluationStep:
     def _loss_and_tokens(self, ids, targets, weights):
         weights = tf.ones(ids.shape) if weights is None else weights
         if self.loss_chunk_tokens:
-            hidden = self.network.hidden_states(ids, training=False)
+            hidden = self.network.hidden_states(ids, training=False, **self._apart)
             weights = unmasked(weights, hidden)
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
             return nll, tf.reduce_sum(weights)
-        logits = as_float32(self.network(ids, training=False))
+        if self._apart:
+            logits = self.network.project(self.network.hidden_states(ids, **self._apart))
+        else:
+            logits = as_float32(self.network(ids, training=False))
         weights = unmasked(weights, logits)
         _, nll = token_losses(logits, targets)
         counts = self._counts(targets, logits, weights)

@@ -83,7 +83,8 @@ def compiled_by_xla(function: Callable, autograph: bool = True) -> Callable:
 def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
     """Returns whether forward and backward can and, by the options, should be compiled by XLA.
 
-    `auto` spares recurrent layers on a GPU, which use cuDNN, and takes what there is.
+    `auto` spares recurrent layers on a GPU, which use cuDNN but where documents are kept apart, and
+    takes what there is.
 
     Raises:
         ConfigError: `train.xla` is "on", and there is no XLA for this device.
@@ -92,7 +93,7 @@ def use_xla(config: TrainConfig, model: NetworkConfig) -> bool:
         return False
     if config.xla == "auto":
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        return has_xla() and (model.xla_on_gpu or not on_gpu)
+        return has_xla() and (model.xla_on_gpu or config.document_mask or not on_gpu)
     if config.xla == "on" and not has_xla():
         raise ConfigError(
             f"train.xla='on', and TensorFlow {tf.__version__} here has no XLA for this device (the"

@@ -18,6 +18,7 @@ from tfscale.data.quality.examining import (
 )
 from tfscale.data.quality.near_duplicates import NearDuplicates
 from tfscale.data.quality.statistics import Statistics
+from tfscale.data.sources import reading_of
 from tfscale.data.splits import split_hash
 from tfscale.data.workers import in_order
 from tfscale.errors import check_installed
@@ -173,7 +174,7 @@ def _evaluation(config: PrepareConfig, clean: Cleaner, progress: bool) -> Decont
     documents = (
         (file.name, clean(text))
         for file in find_text(config.decontaminate)
-        for text in read_documents([file], config.documents, config.invalid_utf8, ReadCounts())
+        for text in read_documents([file], reading_of(config, ReadCounts()))
     )
     evaluation = Decontamination.of(documents, config.decontaminate_ngram)
     if progress and evaluation.too_short:

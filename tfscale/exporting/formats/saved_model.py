@@ -39,7 +39,7 @@ class SavedModel(ExportFormat["TextSource"]):
 
         source = export.source
         tokens = source.held_out(export.config.parity_tokens).tokens
-        ends = source.tokenizer.end_id, source.tokenizer.start_id
+        ends = source.tokenizer.end_id, source.tokenizer.start_id, source.document_mask
         return compare_saved_model(checks, source.network, export.path(self.file), tokens, *ends)
 
     def readme(self, export: "Export[TextSource]", description: Description, report: Report) -> str:

@@ -11,6 +11,7 @@ from tfscale.compat.tensorflow_products import onednn_products
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.train import DEFAULT_STEPS
 from tfscale.errors import ConfigError
+from tfscale.models.documents import documents_of
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer
 from tfscale.training.validation import EvaluationStep
@@ -58,7 +59,8 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     rows = train.global_batch_size // chips
     network = models.build_network(model, train.precision, train.seed)
     language_model = LanguageModel(network)
-    options = train.compile_options(xla=True)
+    # Which token it is does not change the program.
+    options = train.compile_options(xla=True, document_start=0)
     if train.epochs is not None:
         # Without data nobody knows how many steps these are, and the program of a step is the same.
         train = train.of_steps(DEFAULT_STEPS)
@@ -67,7 +69,10 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)
     micro_batch = tf.zeros((rows // train.micro_batches, model.sequence_length), tf.int32)
-    evaluation = EvaluationStep(network, language_model.strategy, True, train.loss_chunk_tokens)
+    documents = documents_of(options, options.document_start)
+    evaluation = EvaluationStep(
+        network, language_model.strategy, True, train.loss_chunk_tokens, documents=documents
+    )
     weight_bytes = sum(variable.numpy().nbytes for variable in step.variables)
     state_bytes = sum(variable.numpy().nbytes for variable in step.state().values())
     # The compiler's entry takes no default arguments, so each step gets a front that has none.

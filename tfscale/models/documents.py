@@ -1,0 +1,77 @@
+"""`Documents`: the documents of a window, kept apart.
+
+A window is a piece of the stream d1 END d2 END ...; its inputs are the tokens just before its
+targets. So an END among the inputs, or the start token that stands for it, begins a document: what
+comes before it belongs to others. The rest of a document that began in an earlier window is one by
+itself.
+
+    inputs      c   d   END a   b   END e
+    segments    0   0   1   1   1   2   2
+    places      0   1   0   1   2   0   1
+
+Shapes: B rows, T tokens.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfscale.config.step import DocumentPositions, StepOptions
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Says where documents begin, for networks that keep them apart.
+
+    Attributes:
+        start_id: the input that begins a document, and belongs to it.
+        positions: whether a table of positions counts anew in each document, or on through the
+            window.
+
+    Example:
+        apart = Documents(start_id=1)
+        network.hidden_states(ids, documents=apart)
+    """
+
+    start_id: int
+    positions: DocumentPositions = "restart"
+
+    def begins(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns which inputs begin a document: ids (B, T) -> (B, T) bool."""
+        return tf.equal(ids, tf.cast(self.start_id, ids.dtype))
+
+    def segments(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the number of each input's document in its row: ids (B, T) -> (B, T) int32."""
+        return tf.cumsum(tf.cast(self.begins(ids), tf.int32), axis=1)
+
+
+def places(segments: tf.Tensor) -> tf.Tensor:
+    """Returns how many tokens of its document stand before each one.
+
+    Args:
+        segments: (B, T) int32, as `Documents.segments` gives them.
+
+    Returns:
+        (B, T) int32.
+    """
+    # Numbers only grow along a row, so the first place that is not below a number begins it.
+    return tf.range(tf.shape(segments)[1]) - tf.searchsorted(segments, segments)
+
+
+def documents_of(options: StepOptions, start_id: int | None) -> Documents | None:
+    """Returns how the options of a training keep documents apart; None where they do not.
+
+    Args:
+        options: those of a step, a compilation or a run.
+        start_id: what the network reads before each document; None only where they do not.
+    """
+    if not options.document_mask:
+        return None
+    assert start_id is not None
+    return Documents(start_id, options.document_positions)
+
+
+def apart(documents: Documents | None) -> dict[str, Documents]:
+    """Returns the keyword argument of `hidden_states` and `carry`: none for networks that are not
+    asked to keep documents apart, which need not take it."""
+    return {} if documents is None else {"documents": documents}
