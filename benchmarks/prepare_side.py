@@ -24,7 +24,7 @@ import sentencepiece
 
 from tfscale.config import PrepareConfig
 from tfscale.data.splits import Borders
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import DocumentKind, Reading
@@ -61,7 +61,7 @@ def stage(text: str, tokenizer_dir: str, kind: DocumentKind) -> tuple[int, float
             for document in documents:
                 writer.add(document, place=0)
         everything_is_train = Borders(test=0, validation=0)
-        spool = Spool(spool_path, writer.batches, everything_is_train)
+        spool = writer.spool(everything_is_train)
         began = time.perf_counter()
         tokens = 0
         results = encode_batches(tokenizer, tokenizer_dir, spool, processes=1)

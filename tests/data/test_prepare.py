@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from tfscale.config import PrepareConfig
-from tfscale.data import prepare as prepare_module
-from tfscale.data import tokenizing
+from tfscale.data import sources, tokenizing
 from tfscale.data import writing as writing_module
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
@@ -332,11 +331,9 @@ def test_duplicates_stay_unless_asked_for(tmp_path):
 
 def test_a_builtin_corpus(tmp_path, monkeypatch):
     files = [
-        file
-        for file in prepare_module.builtin_corpus("python-stdlib")
-        if file.name.startswith("json/")
+        file for file in sources.builtin_corpus("python-stdlib") if file.name.startswith("json/")
     ]
-    monkeypatch.setattr(prepare_module, "builtin_corpus", lambda name: files)
+    monkeypatch.setattr(sources, "builtin_corpus", lambda name: files)
     config = PrepareConfig(corpus="python-stdlib", tokenizer="byte", output=str(tmp_path / "data"))
     manifest = prepare(config, progress=False)
     assert sum(split.documents for split in manifest.splits.values()) == len(files)

@@ -2,7 +2,7 @@ import pytest
 
 from tfscale.data.sampling import tokenizer_sample
 from tfscale.data.splits import Borders
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import SpoolWriter
 from tfscale.text.tokenizers.cutting import split_long
 
 
@@ -10,7 +10,7 @@ def sampled(path, documents, characters):
     with SpoolWriter(str(path)) as spool:
         for text in documents:
             spool.add(text, 1)
-    return list(tokenizer_sample(Spool(str(path), spool.batches, Borders(0, 0)), characters))
+    return list(tokenizer_sample(spool.spool(Borders(0, 0)), characters))
 
 
 @pytest.mark.parametrize(

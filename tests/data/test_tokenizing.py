@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tfscale.data.manifest import token_dtype
-from tfscale.data.splits import Borders, Part
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.splits import SPLITS, Borders, Part
+from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import BatchEncoder, _Encoding, encode_batches
 from tfscale.data.workers import Worker
 from tfscale.errors import TfscaleError
@@ -28,20 +28,20 @@ def spool(tmp_path):
         writer.add("valid", 15)
         writer.add("word " * 300_000, 99)
         writer.add("end", 99)
-    return Spool(path, writer.batches, BORDERS)
+    return writer.spool(BORDERS)
 
 
 def test_a_spool_gives_back_its_documents(spool):
     pieces, batches = list(spool.all_pieces()), spool.batches
-    documents, splits, text = [], [], b""
+    documents, splits, text = [], [], ""
     for piece in pieces:
-        text += piece.content
-        assert piece.characters == len(piece.content.decode())
-        assert piece.characters <= 65_541
+        assert piece.first == (not text)
+        text += piece.text
+        assert len(piece.text) <= 65_541
         if piece.last:
-            documents.append(text.decode())
-            splits.append(piece.split)
-            text = b""
+            documents.append(text)
+            splits.append(piece.part.split)
+            text = ""
     assert documents == ["train é", "test", "held out by name", "valid", "word " * 300_000, "end"]
     assert splits == ["train", "test", "validation", "validation", "train", "train"]
     assert len(batches) == 2
@@ -54,7 +54,28 @@ def test_a_spool_gives_back_its_documents(spool):
 def test_an_empty_spool(tmp_path):
     with SpoolWriter(str(tmp_path / "spool")) as writer:
         pass
-    assert writer.batches == []
+    spool = writer.spool(BORDERS)
+    assert (spool.batches, list(spool.all_pieces())) == ([], [])
+
+
+def test_a_spool_keeps_sources_apart(tmp_path):
+    with SpoolWriter(str(tmp_path / "spool")) as writer:
+        writer.add("a web page", 30, source="web")
+        writer.add("held out", 5, source="code")
+        writer.add("named", 5, "validation")
+    pieces = list(writer.spool(BORDERS).all_pieces())
+    assert [piece.part for piece in pieces] == [
+        Part("train", "web"),
+        Part("test", "code"),
+        Part("validation"),
+    ]
+
+
+def test_borders_above_all_hashes_hold_out_everything():
+    places = np.array([0, 9, 10, 2**64 - 1], np.uint64)
+    for borders in (Borders(10, 2**64), Borders(2**64, 2**64), Borders(0, 10), Borders(0, 0)):
+        named = [SPLITS[index] for index in borders.splits_of(places)]
+        assert named == [borders.split_of(int(place)) for place in places]
 
 
 def test_tokens_and_counts_of_each_split(spool):
@@ -86,8 +107,9 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
     with SpoolWriter(str(tmp_path / "spool")) as writer:
         writer.add(chr(70_002), 99)
     tokenizer = CharacterTokenizer([chr(0x10000 + n) for n in range(70_000)])
-    encoder = BatchEncoder(tokenizer, Spool(str(tmp_path / "spool"), writer.batches, BORDERS))
-    assert np.frombuffer(encoder(writer.batches[0])[Part("train")].content, "<u4").tolist() == [
+    spool = writer.spool(BORDERS)
+    encoder = BatchEncoder(tokenizer, spool)
+    assert np.frombuffer(encoder(spool.batches[0])[Part("train")].content, "<u4").tolist() == [
         70_002 - 0x10000 + 2,
         1,
     ]

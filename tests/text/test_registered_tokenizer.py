@@ -10,7 +10,7 @@ import pytest
 from tfscale.config import PrepareConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.splits import Borders, Part
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, ExportError
 from tfscale.registry import TOKENIZERS, module_of, register
@@ -56,7 +56,7 @@ def test_two_processes_know_it(stranger, tmp_path):
     with SpoolWriter(str(tmp_path / "spool")) as writer:
         for _ in range(60):
             writer.add("text " * 10_000, 0)
-    spool = Spool(str(tmp_path / "spool"), writer.batches, Borders(0, 0))
+    spool = writer.spool(Borders(0, 0))
     saved = (str(tmp_path / "tokenizer"), spool)
     assert len(spool.batches) > 1
     here, there = (

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tfscale import cli
 from tfscale.config import PrepareConfig
 from tfscale.data.splits import Borders, Part
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
@@ -130,7 +130,7 @@ def test_several_processes_give_the_same_tokens(tokenizer, tmp_path):
     arguments = (
         tokenizer,
         str(tmp_path / "tokenizer"),
-        Spool(str(tmp_path / "spool"), writer.batches, Borders(test=10, validation=20)),
+        writer.spool(Borders(test=10, validation=20)),
     )
     [alone] = encode_batches(*arguments, processes=1)
     [together] = encode_batches(*arguments, processes=2, small=0)

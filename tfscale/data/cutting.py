@@ -1,5 +1,6 @@
 """Cuts a text of too few documents: its beginning to train on, its end to validate and test on."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +40,7 @@ def cut_spool(spool: Spool, shares: dict[str, float]) -> tuple[Spool, int] | Non
             writer.add(text, 0, split)
     os.replace(f"{spool.path}.cut", spool.path)
     added = sum(map(len, parts)) - len(documents)
-    return Spool(spool.path, writer.batches, Borders(0, 0), writer.sources), added
+    return dataclasses.replace(writer.spool(Borders(0, 0)), path=spool.path), added
 
 
 def cut_texts(documents: Sequence[str], shares: Sequence[float]) -> list[list[str]] | None:
@@ -93,9 +94,9 @@ def _place(text: str, ends: Sequence[int], wanted: int, reach: int) -> int:
 
 def _documents(spool: Spool) -> Iterator[tuple[str, str]]:
     """Yields the split and the text of each document."""
-    parts: list[bytes] = []
+    parts: list[str] = []
     for piece in spool.all_pieces():
-        parts.append(piece.content)
+        parts.append(piece.text)
         if piece.last:
-            yield piece.split, b"".join(parts).decode("utf-8")
+            yield piece.part.split, "".join(parts)
             parts = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.splits import Borders
-from tfscale.data.spool import Spool, SpoolWriter
+from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokens import token_blocks
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import TokenizerError
@@ -58,7 +58,7 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
                     for text in documents(blocks, earlier):
                         writer.add(text, 0, split, source)
         # Borders at 0 leave every document that is not held out already in the training split.
-        spool = Spool(spool_path, writer.batches, Borders(0, 0), writer.sources)
+        spool = writer.spool(Borders(0, 0))
         totals = write_tokens(directory, tokenizer, spool, cores(), progress)
         dtype = token_dtype(tokenizer.vocabulary_size)
         splits = write_splits(directory, totals, dtype, 0, cores(), progress)

@@ -20,13 +20,14 @@ def tokenizer_sample(spool: Spool, characters: int) -> Iterator[str]:
         characters: how many to take; all where the text has no more. The first part, of up to
             8,000, is always taken.
     """
-    total = sum(piece.characters for piece in spool.all_pieces() if piece.split == TRAIN)
+    pieces = spool.all_pieces
+    total = sum(len(piece.text) for piece in pieces() if piece.part.split == TRAIN)
     share = characters / max(total, 1)
     seen = taken = 0
-    for piece in spool.all_pieces():
-        if piece.split != TRAIN:
+    for piece in pieces():
+        if piece.part.split != TRAIN:
             continue
-        for part in _parts(piece.content.decode("utf-8"), whole=share >= 1):
+        for part in _parts(piece.text, whole=share >= 1):
             seen += len(part)
             if taken + len(part) <= seen * share or not taken:
                 taken += len(part)

@@ -8,6 +8,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from tfscale.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -47,6 +49,16 @@ class Borders:
         if place < self.test:
             return TEST
         return VALIDATION if place < self.validation else TRAIN
+
+    def splits_of(self, places: np.ndarray) -> np.ndarray:
+        """Returns the splits of documents with these hashes (N,) uint64, as places in `SPLITS`."""
+        in_test, held_out = (
+            # A border may lie above all hashes.
+            np.full(places.shape, True) if border >= _HASHES else places < np.uint64(border)
+            for border in (self.test, self.validation)
+        )
+        indices = [SPLITS.index(split) for split in (TEST, VALIDATION, TRAIN)]
+        return np.select([in_test, held_out], indices[:2], indices[2])
 
 
 class HoldOut:

@@ -4,30 +4,41 @@ One pass reads them, others sample and tokenize them: which split a document bel
 the tokenizer is trained on, is known only when all have been read. The spool keeps them as a list
 of pieces; long documents are cut where no token can lie across the cut (`split_long`), so that no
 piece, and no batch, is much larger than a megabyte.
+
+A batch of N pieces is a table of N rows and the text of all of them. Documents may be lines of a
+few words, so what is known of a piece is a column of an array and costs no work of Python's.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
-from tfscale.data.splits import TRAIN, Borders
-from tfscale.text.tokenizers.cutting import split_long
+import numpy as np
+
+from tfscale.data.splits import SPLITS, TRAIN, Borders, Part
+from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 
 BATCH_BYTES = 1 << 20
 
-_HEADER = struct.Struct("<BHQII??")
-_BY_HASH = 0
-_NAMES = {1: "validation", 2: "test"}
+_ROW = np.dtype(
+    [("label", "<u2"), ("place", "<u8"), ("characters", "<u4"), ("first", "?"), ("last", "?")]
+)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A run of pieces: its start and end in the spool and the size of its text, all in bytes."""
+    """A run of pieces in the spool.
+
+    Attributes:
+        start, end: its place in the spool, in bytes.
+        pieces: their number.
+        text_bytes: bytes of their text.
+    """
 
     start: int
     end: int
+    pieces: int
     text_bytes: int
 
 
@@ -35,30 +46,47 @@ class Piece(NamedTuple):
     """A document or a part of one.
 
     Attributes:
-        split: the split that it belongs to.
-        content: UTF-8.
-        characters: their number.
-        last: whether the document ends here.
-        first: whether it begins here.
-        source: name of the source of its text; None where sources are not named.
+        text: of the piece.
+        part: the split and the source that it belongs to.
+        first: whether the document begins here.
+        last: whether it ends here.
     """
 
-    split: str
-    content: bytes
-    characters: int
-    last: bool
+    text: str
+    part: Part
     first: bool
-    source: str | None
+    last: bool
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The N pieces of a batch, in order.
+
+    Attributes:
+        texts: their texts (N).
+        parts: the splits and sources that they belong to.
+        owner: index in `parts` of each piece's (N,).
+        first, last: whether its document begins and ends with it, each (N,) bool.
+    """
+
+    texts: list[str]
+    parts: list[Part]
+    owner: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
 
 
 class SpoolWriter:
-    """Appends documents; `batches` says where each megabyte of them begins. Use as a context."""
+    """Appends documents; `spool` returns them when the block is left. Use as a context."""
 
     def __init__(self, path: str):
+        self._path = path
         self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
-        self._start = self._end = self._text_bytes = 0
-        self.batches: list[Batch] = []
-        self.sources: list[str | None] = []
+        self._end = self._text_bytes = 0
+        self._rows: list[tuple[int, int, int, bool, bool]] = []
+        self._contents: list[bytes] = []
+        self._labels: dict[tuple[str, str | None], int] = {}
+        self._batches: list[Batch] = []
 
     def __enter__(self) -> "SpoolWriter":
         return self
@@ -66,9 +94,18 @@ class SpoolWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._close_batch(0)
+        if kind is None and self._rows:
+            self._write_batch()
         self._file.close()
+
+    def spool(self, borders: Borders) -> "Spool":
+        """Returns what was written.
+
+        Args:
+            borders: of the splits of the documents that were added to "train".
+        """
+        labels = [Part(*label) for label in self._labels]
+        return Spool(self._path, self._batches, borders, labels)
 
     def add(self, text: str, place: int, split: str = TRAIN, source: str | None = None) -> None:
         """Appends a document.
@@ -79,26 +116,30 @@ class SpoolWriter:
             split: "train" for a document whose split the borders decide; else the split itself.
             source: name of the source of the text.
         """
-        if source not in self.sources:
-            self.sources.append(source)
-        number = self.sources.index(source)
-        code = next((code for code, name in _NAMES.items() if name == split), _BY_HASH)
+        label = self._labels.setdefault((split, source), len(self._labels))
+        if len(text) <= LONG_TEXT:
+            self._add_piece(text, (label, place, len(text), True, True))
+            return
         parts = list(split_long(text))
-        for piece, part in enumerate(parts):
-            content = part.encode("utf-8")
-            last, first = piece == len(parts) - 1, piece == 0
-            self._file.write(
-                _HEADER.pack(code, number, place, len(content), len(part), last, first)
-            )
-            self._file.write(content)
-            self._end += _HEADER.size + len(content)
-            self._text_bytes += len(content)
-            self._close_batch(BATCH_BYTES)
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            self._add_piece(part, (label, place, len(part), number == 0, last))
 
-    def _close_batch(self, smallest: int) -> None:
-        if self._end - self._start > smallest:
-            self.batches.append(Batch(self._start, self._end, self._text_bytes))
-            self._start, self._text_bytes = self._end, 0
+    def _add_piece(self, text: str, row: tuple[int, int, int, bool, bool]) -> None:
+        content = text.encode("utf-8")
+        self._rows.append(row)
+        self._contents.append(content)
+        self._text_bytes += len(content)
+        if self._text_bytes + len(self._rows) * _ROW.itemsize > BATCH_BYTES:
+            self._write_batch()
+
+    def _write_batch(self) -> None:
+        start, pieces = self._end, len(self._rows)
+        self._file.write(np.array(self._rows, _ROW).tobytes())
+        self._file.write(b"".join(self._contents))
+        self._end += pieces * _ROW.itemsize + self._text_bytes
+        self._batches.append(Batch(start, self._end, pieces, self._text_bytes))
+        self._rows, self._contents, self._text_bytes = [], [], 0
 
 
 @dataclass(frozen=True)
@@ -109,34 +150,43 @@ class Spool:
         path: what a `SpoolWriter` wrote.
         batches: its batches.
         borders: borders of the splits, see `HoldOut`.
-        sources: their sources, in the order of the writer.
+        labels: splits and sources by their numbers in the rows; the borders decide about "train".
     """
 
     path: str
     batches: list[Batch]
     borders: Borders
-    sources: Sequence[str | None] = (None,)
+    labels: Sequence[Part]
 
     def all_pieces(self) -> Iterator[Piece]:
         """Returns the pieces of all batches, in order."""
-        return (piece for batch in self.batches for piece in self.pieces(batch))
+        for batch in self.batches:
+            pieces = self.read(batch)
+            for text, owner, first, last in zip(
+                pieces.texts, pieces.owner, pieces.first, pieces.last, strict=True
+            ):
+                yield Piece(text, pieces.parts[owner], bool(first), bool(last))
 
-    def pieces(self, batch: Batch) -> Iterator[Piece]:
-        """Returns the pieces of a batch, in order."""
+    def read(self, batch: Batch) -> Pieces:
+        """Returns the pieces of a batch."""
         with open(self.path, "rb") as file:
             file.seek(batch.start)
             content = file.read(batch.end - batch.start)
-        offset, end, header_size = 0, len(content), _HEADER.size
-        unpack, split_of = _HEADER.unpack_from, self.borders.split_of
-        while offset < end:
-            code, number, place, size, characters, last, first = unpack(content, offset)
-            start = offset + header_size
-            offset = start + size
-            yield Piece(
-                _NAMES[code] if code else split_of(place),
-                content[start:offset],
-                characters,
-                last,
-                first,
-                self.sources[number],
-            )
+        rows = np.frombuffer(content, _ROW, batch.pieces)
+        text = content[rows.nbytes :].decode("utf-8")
+        ends = np.cumsum(rows["characters"], dtype=np.int64).tolist()
+        starts = [0, *ends[:-1]]
+        texts = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+        parts, owner = self._owners(rows["label"], rows["place"])
+        return Pieces(texts, parts, owner, rows["first"], rows["last"])
+
+    def _owners(self, labels: np.ndarray, places: np.ndarray) -> tuple[list[Part], np.ndarray]:
+        """Returns the parts of pieces, and the index of each piece's."""
+        # What a label and a split come to: two labels may come to the same part.
+        reached = [Part(split, label.source) for label in self.labels for split in SPLITS]
+        parts = list(dict.fromkeys(reached))
+        index = np.array([parts.index(part) for part in reached])
+        named = np.array([SPLITS.index(label.split) for label in self.labels])[labels]
+        by_hash = self.borders.splits_of(places)
+        splits = np.where(named == SPLITS.index(TRAIN), by_hash, named)
+        return parts, index[labels.astype(np.int64) * len(SPLITS) + splits]

@@ -70,7 +70,7 @@ def spool_documents(
                     raise DataError(f"no document of the {split} text is left: {summary}")
                 what = f"{split} text" if source is None else f"text of the source {source}"
                 raise DataError(f"the {what} is empty: {_names(files) or 'texts'}")
-    uncut = Spool(spool_path, writer.batches, Borders(0, 0), writer.sources)
+    uncut = writer.spool(Borders(0, 0))
     if hold_out.too_few and not config.source and (cut := _cut(config, sources, uncut, progress)):
         spool, pieces = cut
     else:

@@ -6,8 +6,6 @@ The processes read the spool themselves and load nothing but the tokenizer: what
 pipes is a pair of offsets one way and two bytes a token the other way.
 """
 
-import collections
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +13,7 @@ import numpy as np
 
 from tfscale.data.manifest import token_dtype
 from tfscale.data.splits import Part
-from tfscale.data.spool import Batch, Spool
+from tfscale.data.spool import Batch, Pieces, Spool
 from tfscale.data.workers import in_order
 from tfscale.registry import module_of
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -58,35 +56,31 @@ class BatchEncoder:
 
     def __call__(self, batch: Batch) -> dict[Part, Encoded]:
         """Returns the tokens of each part that has documents in the batch."""
-        pieces = list(self._spool.pieces(batch))
-        texts = [piece.content.decode("utf-8") for piece in pieces]
-        ids = self._tokenizer.encode_arrays(texts)
+        pieces = self._spool.read(batch)
+        ids = self._tokenizer.encode_arrays(pieces.texts)
         if self._tokenizer.special.leading_space:
-            for number, piece in enumerate(pieces):
-                if not piece.first:
-                    ids[number] = np.array(
-                        self._tokenizer.encode_continued(texts[number]), np.int32
-                    )
-        end = np.array([self._tokenizer.end_id], np.int32)
-        # Documents may be lines of a few tokens: what is done for each of them is kept to the
-        # appends.
-        arrays: dict[Part, list[np.ndarray]] = collections.defaultdict(list)
-        documents: Counter[Part] = Counter()
-        texts_of: dict[Part, list[str]] = collections.defaultdict(list)
-        for piece, text, piece_ids in zip(pieces, texts, ids, strict=True):
-            part = Part(piece.split, piece.source)
-            of_part = arrays[part]
-            of_part.append(piece_ids)
-            if piece.last:
-                of_part.append(end)
-                documents[part] += 1
-            texts_of[part].append(text)
-        result = {}
-        for part, of_part in arrays.items():
-            tokens = np.concatenate(of_part).astype(self._dtype)
-            measured = self._tokenizer.measured(texts_of[part], tokens)
-            result[part] = Encoded(documents[part], len(tokens), *measured, tokens.tobytes())
-        return result
+            for number in np.flatnonzero(~pieces.first):
+                continued = self._tokenizer.encode_continued(pieces.texts[number])
+                ids[number] = np.array(continued, np.int32)
+        # The tokens of a piece, and an end token (N,) where its document ends with it.
+        widths = np.fromiter(map(len, ids), np.int64, len(ids)) + pieces.last
+        is_end = np.zeros(widths.sum(), bool)
+        is_end[np.cumsum(widths)[pieces.last] - 1] = True
+        tokens = np.full(is_end.shape, self._tokenizer.end_id, self._dtype)
+        tokens[~is_end] = np.concatenate(ids)
+        owner = np.repeat(pieces.owner, widths)
+        return {
+            pieces.parts[part]: self._encoded(pieces, part, tokens[owner == part])
+            for part in dict.fromkeys(pieces.owner.tolist())
+        }
+
+    def _encoded(self, pieces: Pieces, part: int, tokens: np.ndarray) -> Encoded:
+        """Returns the tokens of a part, given those of a batch that belong to it."""
+        own = pieces.owner == part
+        texts = [pieces.texts[number] for number in np.flatnonzero(own)]
+        documents = int(np.count_nonzero(own & pieces.last))
+        measured = self._tokenizer.measured(texts, tokens)
+        return Encoded(documents, len(tokens), *measured, tokens.tobytes())
 
 
 @dataclass(frozen=True)
