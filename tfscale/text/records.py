@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar
 
 from tfscale.errors import DataError
 from tfscale.text.decoding import text_of_bytes
@@ -47,6 +48,8 @@ class RecordReader(Reader):
 
 class RecordLinesReader(RecordReader, TextReader):
     """A format of records that is text itself."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
 
     def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
         if not self._is_skipped(file, reading):
