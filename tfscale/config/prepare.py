@@ -84,7 +84,8 @@ class PrepareConfig(QualityOptions):
     """Shards of the training split, or of each source of it; 0 takes one per 4 million tokens, and
     at least 4."""
     processes: int = rare(0)
-    """Processes that tokenize; 0 takes one per core. The output does not depend on it."""
+    """Processes that filter and tokenize; 0 takes one per core. The output does not depend on
+    it."""
     seed: int = 0
     """Seed of the splits and of the tokenizer's training."""
 

@@ -1,5 +1,7 @@
 """The index against the definition by all pairs, and planted duplicates with the drops written down."""
 
+import collections
+import itertools
 import random
 
 import numpy as np
@@ -46,6 +48,26 @@ def test_the_index_gives_the_answer_of_all_pairs(minhash, monkeypatch):
     one_by_one = NearDuplicates(minhash)
     assert [one_by_one.add([signature])[0] for signature in signatures] == wanted
     assert one_by_one.add([]) == []
+
+
+def test_groups_by_band_key_in_any_order_give_the_same_answer():
+    """What an engine for several machines does: documents are grouped, and each group by itself."""
+    minhash = MinHash.of(0.6, 64, ngram=2)
+    signatures = [minhash.signature(text) for text in texts(200)]
+    groups = collections.defaultdict(set)
+    numbers = list(range(200))
+    random.Random(1).shuffle(numbers)
+    for number in numbers:
+        for key in minhash.band_keys(signatures[number]):
+            groups[key].add(number)
+    dropped = {
+        later
+        for group in groups.values()
+        for earlier, later in itertools.combinations(sorted(group), 2)
+        if minhash.similar(signatures[earlier], signatures[later])
+    }
+    found = NearDuplicates(minhash).add(signatures)
+    assert dropped == set(itertools.compress(range(200), found))
 
 
 def test_bands_with_one_hash_are_told_apart(monkeypatch):

@@ -127,9 +127,9 @@ class Selection:
         if dropped:
             stage, reason = dropped
             self.counts[f"dropped/{stage}/{reason}" if reason else stage] += 1
-        for name, count in document.counts.items():
-            if count:
-                self.counts[name] += count
+        else:
+            # Placeholders of documents that are dropped are not in the data.
+            self.counts.update({name: count for name, count in document.counts.items() if count})
         if self._config.report:
             self.statistics.add(document, dropped)
 
