@@ -24,8 +24,8 @@ LONGEST_RESUME = 10.0
 def reading_rows(bench: "Bench") -> Iterator[Row]:
     """Tokens per second of one core, and seconds to the first batch of two steps.
 
-    The two steps are 100,000, wherever in an epoch that is, and the last but a hundred of the first
-    epoch, before which most is to be passed over.
+    The two steps are 100,000, wherever in an epoch that is, and the last but 99 of the first epoch,
+    before which most is to be passed over.
     """
     tokens = QUICK_TOKENS if bench.quick else TOKENS
     seconds = 1 if bench.quick else 5
@@ -54,12 +54,11 @@ def reading_rows(bench: "Bench") -> Iterator[Row]:
                 CPU_STEP / rate,
                 wanted=Wanted("<", 0.01),
             )
-            last = tokens // (length * BATCH) - 100
-            for step in (STEP, last):
+            for step, where in ((STEP, f"step {STEP:,}"), (-100, "the last step but 99")):
                 resumed = measure("reading_side", "resume", *given, "--step", step)
                 yield Row(
                     "reading",
-                    f"{what}: first batch of step {step:,}",
+                    f"{what}: first batch of {where}",
                     "s",
                     resumed["seconds"],
                     wanted=Wanted("<=", LONGEST_RESUME),

@@ -62,9 +62,16 @@ def rate(data: Path, length: int, seconds: float) -> float:
 
 
 def resume(data: Path, length: int, step: int) -> float:
-    """Returns the seconds from the call to the first batch of a step."""
+    """Returns the seconds from the call to the first batch of a step.
+
+    A step below 0 is counted from the end of the first epoch.
+    """
     import tensorflow as tf
 
+    if step < 0:
+        from tfscale.data.pipeline import steps_per_epoch
+
+        step += steps_per_epoch(Manifest.load(str(data)), length, BATCH)
     # What TensorFlow does at its first dataset is not of this one.
     list(tf.data.Dataset.range(1))
     began = time.perf_counter()

@@ -25,6 +25,9 @@ READ_AND_DROPPED = 4_000_000
 """Tokens of all groups before their first windows that are read and dropped, which takes a second;
 what comes after them is then read in one go, and not looked up in the index."""
 
+LOOKUP_TOKENS = 16_000
+"""Tokens that are read in one go in the time in which the index finds one window."""
+
 # All random numbers are counter-based and named by what they are for, so that no state is carried
 # from epoch to epoch.
 _PHASE, _ORDER, _SHUFFLE = range(3)
@@ -103,10 +106,15 @@ class Epochs:
         return windows.concatenate(self._epochs(group, first + 1, per_epoch))
 
     def _is_far(self, start: tf.Tensor | int) -> bool:
-        """Returns whether a window may be so far into its epoch that the index is worth it."""
-        known = isinstance(start, int)
-        furthest = max(start % count if known else count for count in self.per_epoch)
-        return bool(furthest * self.sequence_length * self.groups > READ_AND_DROPPED)
+        """Returns whether the index is worth it: looking up the rest of the epoch costs less than
+        reading what comes before. Of a mix, whose groups differ, the index is not taken."""
+        if not isinstance(start, int):
+            return False
+        count = self.per_epoch[0]
+        skipped = start % count
+        if skipped * self.sequence_length * self.groups <= READ_AND_DROPPED:
+            return False
+        return (count - skipped) * LOOKUP_TOKENS < skipped * self.sequence_length
 
     def _epochs(self, group: tf.Tensor, first: tf.Tensor, per_epoch: tf.Tensor) -> tf.data.Dataset:
         epochs = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
