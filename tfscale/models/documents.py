@@ -15,6 +15,7 @@ Shapes: B rows, T tokens.
 from dataclasses import dataclass
 
 import tensorflow as tf
+from keras import ops
 
 from tfscale.config.step import DocumentPositions, StepOptions
 
@@ -42,7 +43,11 @@ class Documents:
 
     def segments(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the number of each input's document in its row: ids (B, T) -> (B, T) int32."""
-        return tf.cumsum(tf.cast(self.begins(ids), tf.int32), axis=1)
+        # A running sum, as a product: XLA would compute `tf.cumsum` anew wherever it is looked at,
+        # for each query and key, and this once.
+        length = ops.shape(ids)[1]
+        so_far = tf.linalg.band_part(tf.ones((length, length)), 0, -1)
+        return tf.cast(tf.matmul(tf.cast(self.begins(ids), tf.float32), so_far), tf.int32)
 
 
 def places(segments: tf.Tensor) -> tf.Tensor:
