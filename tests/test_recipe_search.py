@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 import tfscale
-from benchmarks import recipe_search, recipe_table
+from benchmarks import loss_curves, recipe_search, recipe_table
 from benchmarks.recipe_trial import Meter
 from tfscale.errors import ConfigError
 
@@ -150,3 +150,41 @@ def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys
     again = capsys.readouterr()
     assert "2 trials, 0 to run" in again.err and len(table.read_text().splitlines()) == 2
     assert again.out == first.out
+
+
+def test_a_curve_has_the_losses_of_all_seeds():
+    model = {"positions": "learned", **loss_curves.SIZE}
+
+    def trial(losses, **other):
+        checks = [{"step": 10 * n, "loss": loss} for n, loss in enumerate(losses, 1)]
+        return {"corpus": "kept", "model": model, "train": {"optimizer": "adamw"}} | {
+            "checks": checks,
+            **other,
+        }
+
+    one, two = trial([5, 4, 3, 2, 1]), trial([6, 5, 4, 3, 2])
+    others = [
+        trial([1] * 4),
+        trial([1] * 5, corpus="other"),
+        trial([1] * 5, model={**model, "hidden_dim": 256}),
+        trial([1] * 5, train={"optimizer": "muon"}),
+    ]
+    wanted, _ = loss_curves.RECIPES["GPT-2's parts, AdamW"]
+    found = loss_curves.of_recipe([one, *others, two], "kept", wanted)
+    assert found == [one, two]
+    steps, losses = loss_curves.curve(found)
+    assert (steps.tolist(), losses.tolist()) == (
+        [10, 20, 30, 40, 50],
+        [[5, 4, 3, 2, 1], [6, 5, 4, 3, 2]],
+    )
+    with pytest.raises(ValueError, match="other steps"):
+        loss_curves.curve([one, trial([1] * 6)])
+
+
+def test_the_picture_has_a_curve_of_each_recipe_on_each_text(tmp_path):
+    loss_curves.draw("benchmarks/curves.jsonl", str(tmp_path / "losses.svg"))
+    drawn = (tmp_path / "losses.svg").read_text()
+    lines = len(loss_curves.RECIPES) * len(loss_curves.TITLES)
+    # Those of the legend are as thick.
+    assert drawn.count("stroke-width: 2;") == lines + len(loss_curves.RECIPES)
+    assert all(f">{name}<" in drawn for name in loss_curves.TITLES.values())
