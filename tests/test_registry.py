@@ -30,7 +30,7 @@ def test_names_are_known_without_an_import():
         "float16 int4 int4_all int8 none",
         "answer classify summarize tag translate",
         "bpe byte char sentencepiece word wordpiece",
-        "conll csv jsonl text tsv",
+        "arrow conll csv jsonl parquet text tfrecord tsv warc wikipedia",
         "constant cosine inverse_sqrt linear wsd",
         "c4 fineweb gopher_quality gopher_repetition language length symbols",
         "emails keys phones",

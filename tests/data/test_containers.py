@@ -189,7 +189,7 @@ def test_unfit_files_are_named_before_anything_is_read(tmp_path, capsys):
     assert sum(split.documents for split in splits.values()) == 181
 
 
-def test_the_command_line_and_a_yaml_file_take_the_options(tmp_path, capsys):
+def test_the_command_line_and_python_take_the_options(tmp_path, capsys):
     path = tmp_path / "a.txt"
     path.write_bytes(
         json_lines([f"café {number}" for number in range(30)], "body").replace(
@@ -201,13 +201,15 @@ def test_the_command_line_and_a_yaml_file_take_the_options(tmp_path, capsys):
     assert "looks like JSON lines" in capsys.readouterr().err
     more = ["--format", "jsonl", "--text-field", "body", "--encoding", "latin-1"]
     assert cli.main(["prepare", *options, str(tmp_path / "words"), *more]) == 0
-    (tmp_path / "config.yaml").write_text(
-        f"text: [{path}]\ntokenizer: byte\noutput: {tmp_path / 'yaml'}\nformat: jsonl\n"
-        "text_field: body\nencoding: latin-1\n"
+    _prepare(
+        tmp_path / "python",
+        text=path,
+        format="jsonl",
+        text_field="body",
+        encoding="latin-1",
     )
-    assert cli.main(["prepare", str(tmp_path / "config.yaml")]) == 0
-    words, yaml = _written(tmp_path / "words"), _written(tmp_path / "yaml")
-    assert words == yaml
+    words = _written(tmp_path / "words")
+    assert words == _written(tmp_path / "python")
     # Four letters, one of two bytes, a space, and the digits of 0 to 29.
     assert sum(split.utf8_bytes for split in words[1].values()) == 30 * 6 + 10 + 2 * 20
     for wrong in (["--encoding", "klingon"], ["--encoding", "base64"], ["--format", "nothing"]):

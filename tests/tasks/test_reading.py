@@ -82,7 +82,12 @@ def test_answers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "task", "message"),
     [
-        ("a.txt", "x", "classify", "are read from .conll, .csv, .jsonl and .tsv files"),
+        (
+            "a.txt",
+            "x",
+            "classify",
+            "are read from .arrow, .conll, .csv, .jsonl, .parquet, .tfrecord, .tsv and .warc files",
+        ),
         ("a.jsonl", "", "classify", "has no examples"),
         ("a.jsonl", "{", "classify", "line 1: not JSON"),
         ("a.jsonl", "[1]", "classify", "line 1: expected an object"),

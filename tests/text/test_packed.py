@@ -212,7 +212,7 @@ def test_damaged_archives_are_named(tmp_path):
     for at in (0, 1536):  # A header of either file.
         flipped = bytearray(whole)
         flipped[at + 5] ^= 0xFF
-        with pytest.raises(DataError, match=r"flipped\.tar is a damaged tar archive \(.*header"):
+        with pytest.raises(DataError, match=r"flipped\.tar is a damaged tar archive \(bad"):
             find_text([write(tmp_path / "flipped.tar", bytes(flipped))])
     with pytest.raises(DataError, match=r"cut\.tgz is a damaged gzip file"):
         find_text([write(tmp_path / "cut.tgz", gzip.compress(whole)[:-30])])
