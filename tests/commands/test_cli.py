@@ -20,6 +20,7 @@ from tfscale.commands.table import SECTIONS
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
 from tfscale.config.fields import is_rare
 from tfscale.config.models import network_families
+from tfscale.data.manifest import Split
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.text.cleaning import Cleaner
 
@@ -456,9 +457,10 @@ def test_a_reader_that_went_away_gets_no_traceback():
 def test_prepare_hands_over_its_config(replace_module, capsys):
     seen = []
 
-    def fake_prepare(config, progress):
+    def fake_prepare(config, progress, texts):
+        assert texts is None
         seen.append(config)
-        split = types.SimpleNamespace(documents=2, tokens=1000, utf8_bytes=3500, unknown_tokens=25)
+        split = Split(2, 1000, 3500, [], unknown_tokens=25)
         return types.SimpleNamespace(
             splits={"train": split},
             vocabulary_size=300,
@@ -639,8 +641,21 @@ def test_evaluate_chooses_by_target(monkeypatch, tmp_path, capsys):
         == 0
     )
     assert calls == [
-        ("run", opened, {"data_dir": None, "split": "validation", "text_files": ["a", "b"]}),
-        ("file", model, {"data_dir": "d", "split": "test", "text_files": None}),
+        (
+            "run",
+            opened,
+            {
+                "data_dir": None,
+                "split": "validation",
+                "text_files": ["a", "b"],
+                "text_field": "text",
+            },
+        ),
+        (
+            "file",
+            model,
+            {"data_dir": "d", "split": "test", "text_files": None, "text_field": "text"},
+        ),
     ]
     assert loads == [(str(exported), 2)]
 
