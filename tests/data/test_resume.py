@@ -21,7 +21,6 @@ END = 256
 @pytest.fixture(autouse=True)
 def through_the_index(monkeypatch):
     monkeypatch.setattr(epochs, "READ_AND_DROPPED", 0)
-    monkeypatch.setattr(epochs, "LOOKUP_TOKENS", 0)
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,7 @@ _LOOKED_UP = 16
 """Windows of all groups together that are looked up in the index at a time."""
 READ_AND_DROPPED = 4_000_000
 """Tokens of all groups before their first windows that are read and dropped, which takes a second;
-what comes after them is then read in one go, and not looked up in the index."""
-
-LOOKUP_TOKENS = 16_000
-"""Tokens that are read in one go in the time in which the index finds one window."""
+more than these are passed over by the index."""
 
 # All random numbers are counter-based and named by what they are for, so that no state is carried
 # from epoch to epoch.
@@ -79,57 +76,98 @@ class Epochs:
         """The first window of each shard where all windows are numbered, and the end of them."""
         return np.cumsum([0, *self.windows])
 
-    def from_window(self, group: tf.Tensor, start: tf.Tensor | int) -> tf.data.Dataset:
+    def is_far(self, start: int) -> bool:
+        """Returns whether so much comes before a window in its epoch that the index is worth it.
+
+        Args:
+            start: the window, counted from the first of the first epoch of a group.
+        """
+        before = start % self.per_epoch[0] * self.groups * self.sequence_length
+        return before > READ_AND_DROPPED
+
+    def from_window(
+        self, group: tf.Tensor, start: tf.Tensor | int, far: bool = False
+    ) -> tf.data.Dataset:
         """Returns the windows (T + 1,) of a group without end, in their stored type.
 
         Args:
             group: number of the group.
             start: the first window to give, counted from the first of the first epoch.
+            far: whether what comes before it in its epoch is passed over by the index, if there is
+                one, and not read and dropped.
         """
         # The epochs differ by their number alone, so the earlier ones need not be read.
         per_epoch = tf.gather(tf.constant(self.per_epoch, tf.int64), group)
         first, skipped = start // per_epoch, start % per_epoch
-        if self.index is None or not self._is_far(start):
+        if self.index is None or not far:
             return self._epochs(group, first, per_epoch).skip(skipped)
-        phases = self._phases(first, group)
-        reader = WindowReader(self.data_dir, self.manifest, self.index, self.sequence_length)
-        borders = tf.constant(self.borders)
+        rest = self._rest(self.index, group, first, per_epoch, skipped)
+        return rest.concatenate(self._epochs(group, first + 1, per_epoch))
 
-        def window(number: tf.Tensor) -> tf.Tensor:
-            shard = tf.searchsorted(borders, number[None], side="right")[0] - 1
+    def _rest(
+        self,
+        index: ShardIndex,
+        group: tf.Tensor,
+        epoch: tf.Tensor,
+        per_epoch: tf.Tensor,
+        skipped: tf.Tensor,
+    ) -> tf.data.Dataset:
+        """Returns the windows of an epoch from one on.
+
+        What went through the shuffle buffer before it, or may still lie there, is a number and no
+        window: a number that comes out after it is looked up in the index. Of each shard what comes
+        later is read from there on. The order is that of the whole epoch, because the buffer takes
+        in as many elements.
+        """
+        reader = WindowReader(self.data_dir, self.manifest, index, self.sequence_length)
+        phases, borders = self._phases(epoch, group), tf.constant(self.borders)
+        nothing = tf.zeros([0], stored_dtype(self.manifest))
+
+        def place(shard: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
             within = number - tf.gather(borders, shard)
-            start = tf.gather(phases, shard) + within * self.sequence_length
-            return reader.read(shard, start)
+            return tf.gather(phases, shard) + within * self.sequence_length
 
-        numbers = self._epoch(group, first, self._numbers).take(per_epoch).skip(skipped)
-        windows = numbers.map(window, max(2, _LOOKED_UP // self.groups), deterministic=True)
-        return windows.concatenate(self._epochs(group, first + 1, per_epoch))
+        def contents(shard: tf.Tensor, _: tf.Tensor, passed: tf.Tensor) -> tf.data.Dataset:
+            first, end = tf.gather(borders, shard), tf.gather(borders, shard + 1)
+            early = tf.data.Dataset.range(first, first + passed)
+            late = tf.data.Dataset.range(first + passed, end)
+            windows = reader.windows_from(shard, place(shard, first + passed))
+            return early.map(lambda number: (number, nothing)).concatenate(
+                tf.data.Dataset.zip(late, windows)
+            )
 
-    def _is_far(self, start: tf.Tensor | int) -> bool:
-        """Returns whether the index is worth it: looking up the rest of the epoch costs less than
-        reading what comes before. Of a mix, whose groups differ, the index is not taken."""
-        if not isinstance(start, int):
-            return False
-        count = self.per_epoch[0]
-        skipped = start % count
-        if skipped * self.sequence_length * self.groups <= READ_AND_DROPPED:
-            return False
-        return (count - skipped) * LOOKUP_TOKENS < skipped * self.sequence_length
+        def window(number: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+            def looked_up() -> tf.Tensor:
+                shard = tf.searchsorted(borders, number[None], side="right")[0] - 1
+                return reader.read(shard, place(shard, number))
+
+            found = tf.cond(tf.size(tokens) == 0, looked_up, lambda: tokens)
+            return tf.ensure_shape(found, (self.sequence_length + 1,))
+
+        buffered = self.shuffled if self.shuffled > 1 else 0
+        numbered = self._epoch(group, epoch, contents, skipped + buffered)
+        at_a_time = max(2, _LOOKED_UP // self.groups)
+        return numbered.take(per_epoch).skip(skipped).map(window, at_a_time, deterministic=True)
 
     def _epochs(self, group: tf.Tensor, first: tf.Tensor, per_epoch: tf.Tensor) -> tf.data.Dataset:
         epochs = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
         return epochs.flat_map(lambda epoch: self._epoch(group, epoch, self._read).take(per_epoch))
 
     def _epoch(
-        self, group: tf.Tensor, epoch: tf.Tensor, contents: Callable[..., tf.data.Dataset]
+        self,
+        group: tf.Tensor,
+        epoch: tf.Tensor,
+        contents: Callable[..., tf.data.Dataset],
+        before: tf.Tensor | int = 0,
     ) -> tf.data.Dataset:
-        """Returns the windows of an epoch, or their numbers, in their shuffled order.
+        """Returns the windows of an epoch in their shuffled order.
 
         Args:
             group: number of the group.
             epoch: number of the epoch.
-            contents: number of a shard and its phase -> what it gives. The order is the same for
-                all that give as many elements.
+            contents: number of a shard, its phase, and about how many of the windows `before` are
+                its own -> what it gives. The order is the same for all that give as many elements.
+            before: windows of the epoch before they are shuffled.
         """
         # A shuffle of tf.data also depends on the graph's seed, which is the user's
         # `tf.random.set_seed`. This is inside of a function's graph: only that graph's seed is set.
@@ -142,9 +180,11 @@ class Epochs:
         keys = tf.gather(self._random(_ORDER, epoch, group, len(self.files)), numbers)
         numbers = tf.gather(numbers, tf.argsort(keys, stable=True))
         phases = tf.gather(self._phases(epoch, group), numbers)
-        shards = tf.data.Dataset.from_tensor_slices((numbers, phases))
         most_shards = -(-len(self.shards) // self.groups)
-        windows = shards.interleave(contents, cycle_length=min(_CYCLE, most_shards), block_length=1)
+        cycle = min(_CYCLE, most_shards)
+        passed = _passed(tf.gather(tf.constant(self.windows, tf.int64), numbers), cycle, before)
+        shards = tf.data.Dataset.from_tensor_slices((numbers, phases, passed))
+        windows = shards.interleave(contents, cycle_length=cycle, block_length=1)
         if self.shuffled == 1:
             return windows
         seed = self._random(_SHUFFLE, epoch, group, self.stream + 1)[self.stream]
@@ -159,17 +199,27 @@ class Epochs:
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.constant(purpose, tf.int64)])
         return _random_numbers(seed, epoch, group, count)
 
-    def _read(self, number: tf.Tensor, phase: tf.Tensor) -> tf.data.Dataset:
+    def _read(self, number: tf.Tensor, phase: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
         """Returns the windows of a shard."""
         dtype = stored_dtype(self.manifest)
         tokens = read_blocks(tf.gather(tf.constant(self.files), number), dtype)
-        windows = windows_of(tokens, self.sequence_length, self.manifest.end_id, dtype, phase)
+        before = tf.constant([self.manifest.end_id], dtype)
+        windows = windows_of(tokens, self.sequence_length, before, phase)
         return windows.take(tf.gather(tf.constant(self.windows, tf.int64), number))
 
-    def _numbers(self, number: tf.Tensor, phase: tf.Tensor) -> tf.data.Dataset:
-        """Returns the numbers of the windows of a shard."""
-        borders = tf.constant(self.borders)
-        return tf.data.Dataset.range(tf.gather(borders, number), tf.gather(borders, number + 1))
+
+def _passed(windows: tf.Tensor, cycle: int, before: tf.Tensor | int) -> tf.Tensor:
+    """Returns about how many of the first windows of an epoch belong to each of its shards (n,).
+
+    Shards are read in turn, `cycle` of them at a time. Here all of them end together; where one
+    ends earlier and the next begins, the numbers are off by some.
+    """
+    rounds = tf.range(tf.size(windows)) // cycle
+    of_round = tf.math.segment_sum(windows, rounds)
+    open_shards = tf.math.segment_sum(tf.ones_like(windows), rounds)
+    left = tf.cast(before, tf.int64) - tf.cumsum(of_round, exclusive=True)
+    each = -(-left // open_shards)
+    return tf.clip_by_value(tf.gather(each, rounds), 0, windows)
 
 
 # A function of its own: its many operations are put into a graph once, not at each use.

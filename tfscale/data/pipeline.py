@@ -168,7 +168,8 @@ def evaluation_dataset(
     tokens = tokens.concatenate(
         tf.data.Dataset.from_tensors(tf.fill((padding,), tf.cast(manifest.end_id, dtype)))
     )
-    windows = windows_of(tokens, sequence_length, manifest.end_id, dtype, tf.constant(0, tf.int64))
+    before = tf.constant([manifest.end_id], dtype)
+    windows = windows_of(tokens, sequence_length, before, tf.constant(0, tf.int64))
     shape = (batch_size, sequence_length)
     offsets = tf.reshape(tf.range(batch_size * sequence_length, dtype=tf.int64), shape)
 

@@ -70,14 +70,14 @@ class TrainingWindows:
         start = self.start_step * self.plan.rows
         mixture = self.plan.mixture
         if mixture is None:
-            return self._stream(0, self.shuffle_windows).from_window(group, start)
+            stream = self._stream(0, self.shuffle_windows)
+            return stream.from_window(group, start, stream.is_far(start))
         starts = mixture.counts(tf.constant(start, tf.int64), group, self.plan.groups)
-        streams = [
-            self._stream(number, int(self.shuffle_windows * share)).from_window(
-                group, first if start else 0
-            )
-            for number, (share, first) in enumerate(zip(mixture.shares, starts, strict=True))
-        ]
+        streams = []
+        for number, (share, first) in enumerate(zip(mixture.shares, starts, strict=True)):
+            stream = self._stream(number, int(self.shuffle_windows * share))
+            far = stream.is_far(int(start * share))
+            streams.append(stream.from_window(group, first if start else 0, far))
         if len(streams) == 1:
             return streams[0]
         return tf.data.Dataset.choose_from_datasets(

@@ -44,13 +44,18 @@ def read_blocks(files: tf.Tensor | list[str], dtype: tf.DType) -> tf.data.Datase
 
 
 def windows_of(
-    blocks: tf.data.Dataset, sequence_length: int, end_id: int, dtype: tf.DType, phase: tf.Tensor
+    blocks: tf.data.Dataset, sequence_length: int, before: tf.Tensor, phase: tf.Tensor
 ) -> tf.data.Dataset:
     """Cuts tokens into windows (T + 1,) that overlap by one token.
 
-    The last target of a window is the first input of the next. `phase` targets at the beginning are
-    left out. Whole blocks are cut at once; what is left over
-    of a block, at most T + 1 tokens, waits for the next one.
+    The last target of a window is the first input of the next. Whole blocks are cut at once; what
+    is left over of a block, at most T + 1 tokens, waits for the next one.
+
+    Args:
+        blocks: the tokens (n,), some at a time.
+        sequence_length: T, tokens of a window.
+        before: the tokens before them (m,): at the beginning of a text its end token.
+        phase: tokens at the beginning that are left out.
     """
 
     def cut(
@@ -69,7 +74,7 @@ def windows_of(
         )
         return (tokens[used:], to_drop - dropped), windows
 
-    start = (tf.constant([end_id], dtype), phase)
+    start = (before, phase)
     return blocks.scan(start, cut).unbatch()
 
 
