@@ -77,7 +77,8 @@ def test_sides_of_one_process_take_turns_in_other_orders():
     assert ["".join(calls[i : i + 3]) for i in (0, 3, 6, 9)] == ["abc", "cba", "bca", "bac"]
 
 
-@pytest.mark.parametrize("name", [pytest.param("nanogpt", marks=pytest.mark.slow), "cnn", "lstm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nanogpt", "cnn", "lstm"])
 def test_the_sides_of_fit_train_the_same_network_alike(name):
     """Two steps from the same weights; where ids repeat, Keras's Adam differs a little from ours."""
     import keras
@@ -104,6 +105,7 @@ def test_the_sides_of_fit_train_the_same_network_alike(name):
         assert found == pytest.approx([loss], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_fit_section_runs_with_few_steps(capsys, monkeypatch):
     from benchmarks import fit_side
 
@@ -470,7 +472,7 @@ def test_the_side_of_bfloat16_takes_steps_with_the_options_of_today():
     precision_side.ours(shape, "mixed_bfloat16", "off")()
 
 
-@pytest.mark.parametrize("kind", ["line", "paragraph"])
+@pytest.mark.parametrize("kind", ["line", pytest.param("paragraph", marks=pytest.mark.slow)])
 def test_the_sides_of_prepare_count_the_same_tokens(kind, tmp_path):
     lines = [f"{number} is a number, and {number * 7} another one\n\n" for number in range(300)]
     text = str(tmp_path / "text.txt")

@@ -41,7 +41,7 @@ def run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "transformer_encoder" else ())
+        pytest.param(name, marks=() if name == "lstm_classifier" else pytest.mark.slow)
         for name in CLASSIFIERS
     ],
 )

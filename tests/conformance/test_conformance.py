@@ -7,8 +7,16 @@ from tests.conformance.rows import HABITS
 from tests.conformance.running import verdict
 from tests.conformance.table import PAGE, cell, rows_of
 
+QUICK = [habit for habit in HABITS.values() if not habit.slow]
+SOON = {
+    habit.name
+    for number, habit in enumerate(QUICK)
+    # What is not as in stock Keras, and half of what is.
+    if habit.answer is not Answer.SAME or number % 2 == 0
+}
+"""The rows that `make test` runs; `make conformance` and `make test-slow` run the others."""
 ROWS = [
-    pytest.param(habit, id=habit.name, marks=pytest.mark.slow if habit.slow else ())
+    pytest.param(habit, id=habit.name, marks=() if habit.name in SOON else pytest.mark.slow)
     for habit in HABITS.values()
 ]
 

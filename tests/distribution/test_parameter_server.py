@@ -110,6 +110,7 @@ def check_runs(runs, count):
         assert run["synchronous"] < 3.6  # from 3.9 at the start
 
 
+@pytest.mark.slow
 def test_two_workers_count_every_step_and_reach_the_synchronous_loss(two_workers):
     check_runs(two_workers["runs"], 2)
 
@@ -119,10 +120,12 @@ def test_so_do_more_runs(tmp_path):
     check_runs(play("asynchronous_runs", tmp_path), 6)
 
 
+@pytest.mark.slow
 def test_each_worker_has_its_own_part_of_the_data(two_workers):
     assert two_workers["shares"] == [[2, 0], [2, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case,message",
     [
@@ -256,6 +259,7 @@ def check_run(output, steps, loss, capsys):
     assert evaluated["nll_per_token"] == pytest.approx(validated, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_stop_the_run(data, tmp_path, capsys):
     output = str(tmp_path / "run")
     kills = [("worker 1", 100)]

@@ -213,7 +213,13 @@ def test_a_bundle_without_its_tokenizer(bundle, tmp_path):
         tfscale.device.load(str(tmp_path / "bare.litertlm"))
 
 
-@pytest.mark.parametrize("family", list(CONFIGS))
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=pytest.mark.slow if family == "transformer" else ())
+        for family in CONFIGS
+    ],
+)
 def test_a_saved_model_runs_without_tfscale(tmp_path, tokenizer, held_out, family):
     run = make_run(tmp_path / "run", make_network(family), tokenizer)
     config = ExportConfig(

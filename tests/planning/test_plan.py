@@ -122,26 +122,31 @@ def test_forward_operations_by_hand():
     assert BILSTM.costs().forward_flops == 2 * (2 * 4 * 256 * (128 + 256) + 512 * 128 + 128 * 1000)
 
 
+def slow(config, train=TRAIN):
+    """A case that `make test` leaves out: each trains a step in a process of its own."""
+    return pytest.param(config, train, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "config,train",
     [
         (TRANSFORMER, TRAIN),
-        (dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2), TRAIN),
-        (
+        slow(dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2)),
+        slow(
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000),
             dataclasses.replace(TRAIN, global_batch_size=8),
         ),
         (dataclasses.replace(LSTM, num_layers=2), TRAIN),
-        (LLAMA, TRAIN),
+        slow(LLAMA),
         (MODERN, TRAIN),
-        (CAPPED, TRAIN),
-        (
+        slow(CAPPED),
+        slow(
             dataclasses.replace(MODERN, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
         ),
-        (GRU, TRAIN),
-        (NNLM, TRAIN),
-        (BILSTM, TRAIN),
+        slow(GRU),
+        slow(NNLM),
+        slow(BILSTM),
         (
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),

@@ -15,7 +15,7 @@ from tfscale.training.language_model import LanguageModel
 @pytest.mark.parametrize(
     "labels",
     [
-        ("single", "2 workers"),
+        pytest.param(("single", "2 workers"), marks=pytest.mark.slow),
         pytest.param(tuple(equivalence.STRATEGIES), marks=pytest.mark.slow),
     ],
     ids=["processes", "all"],

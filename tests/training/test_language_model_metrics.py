@@ -130,7 +130,13 @@ def compiled(where="single", **options):
     return model
 
 
-@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize(
+    "habit",
+    [
+        pytest.param(habit, marks=pytest.mark.slow if habit == "validation_split" else ())
+        for habit in HABITS
+    ],
+)
 def test_one_device_is_stock_keras(habit, stock):
     check_alike(trained(compiled(xla=False), habit), stock(habit))
 

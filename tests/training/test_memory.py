@@ -88,7 +88,7 @@ def test_gradients_with_dropout_are_those_without_rematerialization(
     [
         pytest.param("transformer", "single", 2, True, marks=pytest.mark.slow),
         pytest.param("transformer", "mirrored", 2, True, marks=pytest.mark.slow),
-        ("modern", "mirrored", 2, True),
+        pytest.param("modern", "mirrored", 2, True, marks=pytest.mark.slow),
         ("lstm", "single", 2, True),
         pytest.param("lstm", "mirrored", 1, False, marks=pytest.mark.slow),
     ],

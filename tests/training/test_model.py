@@ -83,6 +83,7 @@ def test_an_eager_step_in_parts(one_device):
     check_alike(trained(model), one_device)
 
 
+@pytest.mark.slow
 def test_masked_and_unmasked_outputs_have_their_own_denominators():
     ids = np.where(RNG.random((25, 5)) < 0.4, 0, RNG.integers(1, 7, (25, 5))).astype("int32")
     ids[:, 0] = 1

@@ -39,6 +39,7 @@ def short_form(tmp_path_factory):
     return compare_models(str(folder), LABELS, [case.name for case in quick], quick=True)
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_answer_of_one_device_and_stock_keras_does_not(short_form):
     """With clipping, and with a batch of one row for two replicas."""
     ours = [row for row in short_form if row.trainer == "tfscale"]

@@ -177,6 +177,7 @@ def test_micro_batches():
     check_alike(plain, X, micro_batches=2, xla=False)
 
 
+@pytest.mark.slow
 def test_two_replicas_with_micro_batches():
     """The last batch of each epoch has one row for each replica, and so an empty micro-batch."""
     with tfscale.strategy("mirrored").scope():

@@ -29,6 +29,7 @@ def test_two_workers_give_the_answer_of_one_device(tmp_path):
             np.testing.assert_allclose(one, other, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_workers_count_the_metrics_of_a_language_model_once(tmp_path):
     _, wanted = train_language("single")
     assert 0 < wanted["test"]["accuracy"] < 1
@@ -39,6 +40,7 @@ def test_two_workers_count_the_metrics_of_a_language_model_once(tmp_path):
             np.testing.assert_allclose(one, other, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_workers_that_read_other_batches_are_refused(tmp_path):
     for found in results_of_workers(tmp_path, "other"):
         assert "the workers read different batches" in found["error"]

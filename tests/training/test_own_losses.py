@@ -243,6 +243,7 @@ def test_values_of_rows_with_weights():
     check_everywhere(loss=error_of_rows, sample_weight=RNG.random(25).astype("float32"))
 
 
+@pytest.mark.slow
 def test_values_of_some_rows_alone():
     check_everywhere(loss=error_of_some)
 

@@ -81,11 +81,11 @@ def one_device(windows):
 @pytest.mark.parametrize(
     "family,name,micro,xla",
     [
-        ("transformer", "single", 4, True),
+        pytest.param("transformer", "single", 4, True, marks=pytest.mark.slow),
         pytest.param("transformer", "mirrored", 1, True, marks=pytest.mark.slow),
         ("transformer", "mirrored", 2, False),
         pytest.param("lstm", "single", 2, False, marks=pytest.mark.slow),
-        ("lstm", "mirrored", 2, True),
+        pytest.param("lstm", "mirrored", 2, True, marks=pytest.mark.slow),
     ],
 )
 def test_replicas_micro_batches_and_xla_do_not_change_the_answer(
@@ -250,7 +250,7 @@ def test_averages_of_no_update_are_the_weights(windows):
     assert model.evaluate(*windows) == plain.evaluate(*windows)
 
 
-@pytest.mark.parametrize("name", ["single", "mirrored"])
+@pytest.mark.parametrize("name", ["single", pytest.param("mirrored", marks=pytest.mark.slow)])
 def test_dropout_repeats_and_follows_the_seed(windows, name):
     results = [fit(windows, name=name, dropout=0.5, seed=seed, epochs=1)[1] for seed in (1, 1, 2)]
     assert gap(results[0], results[1]) == 0
