@@ -823,6 +823,7 @@ def test_a_command_says_that_tensorflow_is_loaded_and_leaves_out_what_none_needs
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_program_that_imports_tfscale_has_keras_with_all_it_finds():
     code = (
         "import sys\nfrom tfscale.compat.quiet import load_tensorflow\n"

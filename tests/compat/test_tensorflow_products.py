@@ -130,7 +130,7 @@ def test_programs_of_others_are_left_alone():
 
 
 @needs_onednn
-@pytest.mark.parametrize("kind", ["transformer", "lstm"])
+@pytest.mark.parametrize("kind", [pytest.param("transformer", marks=pytest.mark.slow), "lstm"])
 def test_a_model_learns_as_by_xlas_own_products(kind, monkeypatch):
     calls = []
     monkeypatch.setattr(products, "_FEWEST", 0)

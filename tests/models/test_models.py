@@ -483,6 +483,7 @@ def test_a_cloze_depends_on_every_token_but_its_own(name):
         assert (moved == 0).tolist() == [t + 1 == token for t in range(12)]
 
 
+@pytest.mark.slow
 def test_the_naive_bidirectional_recipe_leaks_and_ours_does_not():
     """Random tokens cannot be predicted: a loss below that of a uniform guess is read off the target."""
     rng = np.random.default_rng(0)

@@ -147,7 +147,7 @@ def slow(config, train=TRAIN):
         slow(GRU),
         slow(NNLM),
         slow(BILSTM),
-        (
+        slow(
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
         ),

@@ -195,6 +195,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch
     }
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_less_memory(finished, data, tmp_path, monkeypatch):
     """Memory options may be set anew: the steps compute the same up to the order of sums."""
     monkeypatch.setattr(StopAt, "stop", 5)

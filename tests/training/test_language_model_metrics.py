@@ -130,12 +130,13 @@ def compiled(where="single", **options):
     return model
 
 
+QUICK = ("sample_weight", "generator")
+"""Habits whose comparison on one device `make test` makes."""
+
+
 @pytest.mark.parametrize(
     "habit",
-    [
-        pytest.param(habit, marks=pytest.mark.slow if habit == "validation_split" else ())
-        for habit in HABITS
-    ],
+    [pytest.param(habit, marks=() if habit in QUICK else pytest.mark.slow) for habit in HABITS],
 )
 def test_one_device_is_stock_keras(habit, stock):
     check_alike(trained(compiled(xla=False), habit), stock(habit))
@@ -146,8 +147,8 @@ def test_one_device_is_stock_keras(habit, stock):
     [
         ("single", {"xla": True, "steps_per_execution": 4}, "validation_data"),
         ("single", {"micro_batches": 2, "xla": False}, "sample_weight"),
-        ("mirrored", {"xla": False}, "validation_split"),
-        ("mirrored", {"xla": False}, "py_dataset"),
+        pytest.param("mirrored", {"xla": False}, "validation_split", marks=pytest.mark.slow),
+        pytest.param("mirrored", {"xla": False}, "py_dataset", marks=pytest.mark.slow),
         ("mirrored", {"micro_batches": 2, "xla": True}, "generator"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_file_of_model_checkpoint_goes_on_exactly(unbroken, kind):
     check_that_it_goes_on(model, unbroken, kind)
 
 
-@pytest.mark.parametrize("kind", kinds("ema", "pruned", "stateful"))
+@pytest.mark.parametrize("kind", kinds("pruned", "stateful"))
 def test_weights_of_model_checkpoint_go_on_exactly(unbroken, kind):
     model = make(kind)
     model.load_weights(unbroken(kind)[0] / "2.weights.h5")
@@ -152,7 +152,7 @@ def check_that_it_goes_on(model, unbroken, kind):
     np.testing.assert_allclose(again["loss"], history["loss"][2:], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", kinds("ema", "pruned", "mixed_float16", "stateful"))
+@pytest.mark.parametrize("kind", kinds("mixed_float16", "stateful"))
 def test_backup_and_restore_goes_on_exactly_within_an_epoch(unbroken, tmp_path, kind):
     """Where Keras's own `fit` would take its first steps once more."""
     check_backup(unbroken, tmp_path, kind, 2, 5, [1, 2, 3])
@@ -191,7 +191,7 @@ def check_backup(unbroken, tmp_path, kind, save_freq, step, epochs):
         np.testing.assert_allclose(result.history[name], history[name][epochs[0] :], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", kinds("ema", "quantization-aware", "stateful"))
+@pytest.mark.parametrize("kind", kinds("quantization-aware", "stateful"))
 def test_early_stopping_and_the_best_file_have_the_loss_they_were_chosen_by(kind, tmp_path):
     model = make(kind)
     options = {

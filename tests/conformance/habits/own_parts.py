@@ -78,7 +78,11 @@ def active() -> keras.Model:
     )
 
 
-@habit(GROUP, right="Keras adds up the numbers of the replicas, so the gradient is twice as large")
+@habit(
+    GROUP,
+    slow=True,
+    right="Keras adds up the numbers of the replicas, so the gradient is twice as large",
+)
 def replicas_mean_loss(trial: Trial) -> None:
     """two replicas: a loss that gives one number for a batch, the mean over its rows"""
     compare(trial, sgd(), loss=mean_error)

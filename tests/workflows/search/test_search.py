@@ -311,6 +311,7 @@ def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     assert "was begun with bounds=" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys, monkeypatch):
     import tfscale.runs.recorder as recorder
 
@@ -348,6 +349,7 @@ def test_a_candidate_that_was_stopped_is_not_measured_and_goes_on(folder, capsys
     assert name in result["candidates"] and "stopped_at" not in result
 
 
+@pytest.mark.slow
 def test_bounds_that_cannot_be_met_are_told_by_how_much(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = [
