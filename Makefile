@@ -35,7 +35,7 @@ quickstart: $(STAMP)  ## from the Python standard library's source to completion
 test: $(STAMP)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 $(ARGS)
 
-test-slow: $(STAMP)  ## the tests that take a minute or more each, which `make test` leaves out
+test-slow: $(STAMP)  ## the longer tests, which `make test` leaves out
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(STAMP)  ## style, types and the one-way rule between the folders
