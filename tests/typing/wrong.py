@@ -23,7 +23,7 @@ tfscale.trim("run", ["a"])  # call-arg
 tfscale.vectors("data")  # call-arg
 tfscale.open(3)  # arg-type
 tfscale.save_run("model", tfscale.load_tokenizer("data"), "run")  # arg-type
-tfscale.open("run").score("a", "b", "c", "d")  # call-arg
+tfscale.open("run").score("a", "b", "c", "d", "e")  # call-arg
 tfscale.load_run("run")  # attr-defined
 tfscale.LanguageModel("network").fit([[1]], [[2]], epochs="3")  # arg-type
 text: int = tfscale.generate("run").text  # assignment
