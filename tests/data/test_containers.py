@@ -164,6 +164,8 @@ def test_what_is_no_iterable_of_texts_is_refused(tmp_path):
             _prepare(tmp_path / "data", texts=texts)
     with pytest.raises(ConfigError, match="give either texts or text"):
         _prepare(tmp_path / "data", texts=["a"], text="a.txt")
+    with pytest.raises(ConfigError, match="give either texts or source; received source="):
+        _prepare(tmp_path / "data", texts=["a"], source={"web": ["a.txt"]})
     with pytest.raises(DataError, match="the train text is empty: texts"):
         _prepare(tmp_path / "data", texts=[])
     assert not (tmp_path / "data").exists()

@@ -141,8 +141,8 @@ class PrepareTextsConfig(PrepareConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.text or self.corpus:
-            raise ConfigError(
-                f"give either texts or text; received text={self.text!r} and"
-                f" corpus={self.corpus!r} beside it"
-            )
+        for name in ("text", "source", "corpus"):
+            if value := getattr(self, name):
+                raise ConfigError(
+                    f"give either texts or {name}; received {name}={value!r} beside it"
+                )
