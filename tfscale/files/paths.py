@@ -15,6 +15,7 @@ import yaml
 
 from tfscale.errors import DataError, TfscaleError, reason
 from tfscale.files.json_text import JsonObject, JsonValue, parse_json, to_json
+from tfscale.files.remote_stream import open_remote
 from tfscale.files.temporary import File, new_name, open_temporary
 from tfscale.files.write_errors import REFUSED, write_error, write_errors
 from tfscale.files.yaml_text import load_yaml
@@ -37,6 +38,8 @@ def exists(path: str) -> bool:
 def open_file(path: str, mode: str = "rb") -> File:
     """Opens a local or remote file; `mode` as in `open`, text is UTF-8."""
     if is_remote(path):
+        if mode == "rb":
+            return open_remote(path)
         import tensorflow as tf
 
         return tf.io.gfile.GFile(path, mode)

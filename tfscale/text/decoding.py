@@ -155,13 +155,12 @@ def decoded_lines(file: "TextFile", reading: "Reading", newline: str) -> Iterato
     Raises:
         DataError: as `decoded_blocks`.
     """
-    if reading.invalid_utf8 != "replace":
-        with file.open(notes=not reading.quiet) as stream:
-            # Python's own lines are the fastest; TensorFlow's files have none.
-            if hasattr(stream, "readable"):
-                yield from _library_lines(file, stream, reading, newline)
-                return
-    yield from lines_of(decoded_blocks(file, reading), newline)
+    if reading.invalid_utf8 == "replace":
+        yield from lines_of(decoded_blocks(file, reading), newline)
+        return
+    with file.open(notes=not reading.quiet) as stream:
+        # Python's own lines are the fastest, and replace without counting.
+        yield from _library_lines(file, stream, reading, newline)
 
 
 def _library_lines(

@@ -49,7 +49,7 @@ class OpenArchive:
         if self._archive is None:
             with ExitStack() as stack:
                 stream = stack.enter_context(open_text(self.path))
-                if not hasattr(stream, "raw") or not stream.seekable():
+                if not stream.seekable():
                     stream = stack.enter_context(unpacked_copy(stream))
                 with self.errors():
                     self._archive = self.kind(stream)

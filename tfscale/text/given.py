@@ -32,27 +32,25 @@ def given_texts(texts: Iterable[object], reading: Reading) -> Iterator[str]:
             f"texts is a {type(texts).__name__}; expected an iterable of documents, such as a list"
             " of strings"
         )
-    if hasattr(texts, "element_spec"):
+    import tensorflow as tf
+
+    if isinstance(texts, tf.data.Dataset):
         texts = _dataset_elements(texts, reading)
-    return _checked(texts, reading)
+    return reading.kept(_checked(texts, reading))
 
 
 def _checked(texts: Iterable[object], reading: Reading) -> Iterator[str]:
     for number, element in enumerate(texts, 1):
         where = f"{WHERE}, element {number}"
         if isinstance(element, Mapping):
-            text = field_text(element, where, reading)
+            yield field_text(element, where, reading)
         elif isinstance(element, str | bytes):
-            text = plain_text(element, where, reading)
+            yield plain_text(element, where, reading)
         else:
             raise DataError(
                 f"{where} is a {type(element).__name__}; expected a string, or a record with the"
                 f" field {reading.text_field!r}"
             )
-        if text:
-            yield text
-        else:
-            reading.counts.empty += 1
 
 
 def _dataset_elements(dataset: Any, reading: Reading) -> Iterable[object]:

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import IO, ClassVar, Literal
@@ -57,6 +57,14 @@ class Reading:
     encoding: str = "utf-8"
     format: str = ""
     quiet: bool = False
+
+    def kept(self, texts: Iterable[str]) -> Iterator[str]:
+        """Yields the texts of records that are not empty, and counts the others."""
+        for text in texts:
+            if text:
+                yield text
+            else:
+                self.counts.empty += 1
 
     def trial(self) -> "Reading":
         """Returns how a file is looked into before it is read: nothing is counted or said."""

@@ -32,11 +32,10 @@ class RecordReader(Reader):
         yield from self.records(file, Reading())
 
     def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
-        for row in self.records(file, reading):
-            if text := field_text(row.fields, f"{file.name}, {row.place}", reading):
-                yield text
-            else:
-                reading.counts.empty += 1
+        yield from reading.kept(
+            field_text(row.fields, f"{file.name}, {row.place}", reading)
+            for row in self.records(file, reading)
+        )
 
     def check(self, file: TextFile, reading: Reading) -> None:
         super().check(file, reading)

@@ -87,16 +87,12 @@ class ArrowReader(Reader):
         first = 1
         for batch, path in self._batches(file, reading):
             column = batch.column(batch.schema.names.index(path[0]))
-            for text in column_texts(column, path, file.name, first, reading):
-                if text:
-                    yield text
-                else:
-                    reading.counts.empty += 1
+            yield from reading.kept(column_texts(column, path, file.name, first, reading))
             first += batch.num_rows
 
     def check(self, file: TextFile, reading: Reading) -> None:
         with file.open_random() as stream, arrow_errors(file.name, "Arrow"):
-            column_path(_reader(stream).schema, file.name, reading.text_field)
+            column_path(_opened(stream)[0], file.name, reading.text_field)
 
     def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
         first = 1
@@ -110,10 +106,9 @@ class ArrowReader(Reader):
         path: list[str] = []
         with file.open_random() as stream:
             with arrow_errors(file.name, "Arrow"):
-                reader = _reader(stream)
+                schema, batches = _opened(stream)
                 if reading is not None:
-                    path = column_path(reader.schema, file.name, reading.text_field)
-                batches = _batches_of(reader)
+                    path = column_path(schema, file.name, reading.text_field)
             while True:
                 with arrow_errors(file.name, "Arrow"):
                     batch = next(batches, None)
@@ -132,7 +127,8 @@ def _content(file: TextFile) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _reader(stream: Any) -> Any:
+def _opened(stream: Any) -> tuple[Any, Iterator[Any]]:
+    """Returns the schema and the batches of a file of either form."""
     pa = load_pyarrow()
     from pyarrow import ipc
 
@@ -143,10 +139,8 @@ def _reader(stream: Any) -> Any:
     if not is_file and stream.read() != _STREAM_END:
         raise pa.ArrowInvalid("it is cut off: the mark of its end is missing")
     stream.seek(0)
-    return ipc.open_file(stream) if is_file else ipc.open_stream(stream)
-
-
-def _batches_of(reader: Any) -> Iterator[Any]:
-    if hasattr(reader, "num_record_batches"):
-        return (reader.get_batch(at) for at in range(reader.num_record_batches))
-    return iter(reader)
+    if not is_file:
+        reader = ipc.open_stream(stream)
+        return reader.schema, iter(reader)
+    file = ipc.open_file(stream)
+    return file.schema, (file.get_batch(at) for at in range(file.num_record_batches))

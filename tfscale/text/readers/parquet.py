@@ -50,14 +50,12 @@ class ParquetReader(Reader):
                     table = _opened(stream, [leaf])
             first, read = 1, 0
             for batch in _batches(table, file.name, [leaf]):
-                for text in column_texts(batch.column(0), path, file.name, first, reading):
+                texts = column_texts(batch.column(0), path, file.name, first, reading)
+                for text in reading.kept(texts):
                     read += len(text)
                     if read > most_bytes(size):
                         raise too_large(file.name, size)
-                    if text:
-                        yield text
-                    else:
-                        reading.counts.empty += 1
+                    yield text
                 first += batch.num_rows
 
     def check(self, file: TextFile, reading: Reading) -> None:

@@ -68,16 +68,16 @@ class TFRecordReader(Reader):
         return found
 
     def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
+        yield from reading.kept(self._texts(file, reading))
+
+    def _texts(self, file: TextFile, reading: Reading) -> Iterator[str]:
         name = reading.text_field.replace(".", "/")
         for number, features in enumerate(_examples(file), 1):
             where = f"{file.name}, record {number}"
             chosen = reading.text_field if reading.text_field in features else name
             if chosen not in features:
                 raise no_field(where, reading.text_field, sorted(features))
-            if text := plain_text(_value(features[chosen]), where, reading):
-                yield text
-            else:
-                reading.counts.empty += 1
+            yield plain_text(_value(features[chosen]), where, reading)
 
     def check(self, file: TextFile, reading: Reading) -> None:
         next(self.documents(file, reading.trial()), None)

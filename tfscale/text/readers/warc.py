@@ -10,8 +10,8 @@ from tfscale.errors import DataError, check_installed, reason
 from tfscale.registry import register
 from tfscale.text.cleaning import strip_html
 from tfscale.text.opening import ALWAYS_ALLOWED
-from tfscale.text.reader import Reader, Reading, Row, TextFile
-from tfscale.text.records import field_text
+from tfscale.text.reader import Reading, Row, TextFile
+from tfscale.text.records import RecordReader
 from tfscale.text.web import page_text
 
 _HTML = ("text/html", "application/xhtml+xml")
@@ -20,7 +20,7 @@ _PACKINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
 @register
-class WARCReader(Reader):
+class WARCReader(RecordReader):
     """Read by warcio. A document is a record of type `conversion`, which is text (WET), or a page
     of type `response` or `resource` in HTML, without its tags, or in plain text.
 
@@ -31,23 +31,12 @@ class WARCReader(Reader):
     name = "warc"
     suffixes = (".warc", ".wet")
     magic = (b"WARC/0.", b"WARC/1.")
-    has_rows = True
     row_fields = ("url", "type", "text")
-
-    def documents(self, file: TextFile, reading: Reading) -> Iterator[str]:
-        for row in self._records(file, reading):
-            if text := field_text(row.fields, f"{file.name}, {row.place}", reading):
-                yield text
-            else:
-                reading.counts.empty += 1
 
     def check(self, file: TextFile, reading: Reading) -> None:
         check_installed("corpora", "warcio")
 
-    def rows(self, file: TextFile, labelled: bool = True) -> Iterator[Row]:
-        yield from self._records(file, Reading())
-
-    def _records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
+    def records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
         number = 0
         with file.open(notes=not reading.quiet) as stream:
             for number, record in enumerate(_iterated(stream, file.name), 1):
