@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.data.numbered import numbered_data
 from tfscale.data import epochs
-from tfscale.data.index import INDEX_FILE
+from tfscale.data.index import INDEX_FILE, read_index
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import data_errors, steps_per_epoch, training_dataset
 from tfscale.errors import DataError
@@ -130,6 +131,37 @@ def test_four_byte_tokens(tiny_data_dir, tmp_path):
     through = batches(data, 3, **options)
     assert through.max() > 1 << 15
     assert np.array_equal(through, batches(slow, 3, **options))
+
+
+def test_what_comes_before_is_not_read(folders, tmp_path):
+    """The first members are overwritten, which only a reading from the beginning finds."""
+    shutil.copytree(folders[1], tmp_path / "data")
+    data = str(tmp_path / "data")
+    manifest = Manifest.load(data)
+    [shard] = manifest.splits["train"].shards
+    index = read_index(data, manifest)
+    path = tmp_path / "data" / shard.file
+    path.write_bytes(bytes(index.offsets[4]) + path.read_bytes()[index.offsets[4] :])
+    options = {"start_step": 3, "shuffle_windows": 1}
+    # 12 windows of 50 tokens come before, and the members that are gone hold 256 tokens.
+    found = batches(data, 3, verify="size", **options)
+    assert np.array_equal(found, batches(folders[1], 3, **options))
+    os.remove(tmp_path / "data" / INDEX_FILE)
+    with pytest.raises(DataError), data_errors(data):
+        batches(data, 3, verify="size", **options)
+
+
+def test_the_windows_of_shards_that_are_read_in_turn():
+    windows = tf.constant([10, 10, 4, 10, 7], tf.int64)
+    for before, expected in (
+        (0, [0, 0, 0, 0, 0]),
+        (13, [7, 7, 0, 0, 0]),  # 6.5 each
+        (26, [10, 10, 3, 3, 0]),
+        (33, [10, 10, 4, 7, 0]),
+        (37, [10, 10, 4, 9, 3]),  # One fewer than 37: the shard of 4 ended, and no other began.
+        (99, [10, 10, 4, 10, 7]),
+    ):
+        assert epochs._passed(windows, 2, before).numpy().tolist() == expected, before
 
 
 def test_a_record_that_is_damaged(folders, tmp_path):

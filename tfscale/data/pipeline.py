@@ -83,8 +83,8 @@ def training_dataset(
         sequence_length: T, tokens of a window.
         global_batch_size: windows of a batch over all input pipelines.
         seed: of phases, order of shards, and shuffling.
-        start_step: the first batch to give. What comes before in its epoch is read and dropped,
-            or, where that costs less, the rest of the epoch is read by the index of the shards.
+        start_step: the first batch to give. What comes before in its epoch is passed over by the
+            index of the shards; it is read and dropped where there is none, or little to pass over.
         num_input_pipelines: readers, such as workers, that share each batch.
         input_pipeline_id: which of them this is, from 0.
         shuffle_windows: windows in the shuffle buffers of all pipelines together; 1 leaves them as
