@@ -47,7 +47,8 @@ def save_run(
         tfscale.save_run(model, tfscale.load_tokenizer("data"), "run", data="data")
         tfscale.export("run", output="export", quantize="int8")
     """
-    network = model.network if isinstance(model, LanguageModel) else model
+    trained = model if isinstance(model, LanguageModel) else None
+    network = model if trained is None else trained.network
     if not isinstance(network, LanguageNetwork):
         raise ConfigError(
             f"save_run takes a network of tfscale.build_network; received a"
@@ -63,18 +64,17 @@ def save_run(
         raise TokenizerError(f"{data} was tokenized by another tokenizer than the one given")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     options = TrainConfig(optimizer=_OPTIMIZER, precision=network.precision, seed=network.seed)
-    step = model.train_step_runner if isinstance(model, LanguageModel) else None
-    if step is not None:
+    if trained is not None and trained.train_step_runner is not None:
         # A run is scored as it was trained.
-        given = step.options
+        given = trained.train_step_runner.options
         options = dataclasses.replace(
             options,
             document_mask=given.document_mask,
             document_positions=given.document_positions,
         )
     with contextlib.ExitStack() as stack:
-        if isinstance(model, LanguageModel):
-            stack.enter_context(model.averaged_weights())
-            network = model.plain_network()
+        if trained is not None:
+            stack.enter_context(trained.averaged_weights())
+            network = trained.plain_network()
         summary = {"parameters": network.count_params()}
         write_untrained_run(output, network, tokenizer, options, summary, data=data)

@@ -113,12 +113,12 @@ def test_the_command_line_and_python_write_the_same(files, capsys):
     common = {"documents": "paragraph", "tokenizer": "byte", "seed": 3}
     options = {**OPTIONS, "decontaminate": [evaluation], **common, "processes": 1}
     manifest = tfscale.prepare(text=text, output=str(files / "a"), **options, progress=False)
-    arguments = [
-        "--filters", "gopher_quality", "gopher_repetition", "--languages", "en",
-        "--remove", "emails", "--near-duplicates", "0.8", "--drop-duplicates", "true",
-        "--decontaminate", evaluation, "--documents", "paragraph", "--tokenizer", "byte",
-        "--seed", "3", "--processes", "1",
-    ]  # fmt: skip
+    words = (
+        "--filters gopher_quality gopher_repetition --languages en --remove emails"
+        " --near-duplicates 0.8 --drop-duplicates true --documents paragraph --tokenizer byte"
+        " --seed 3 --processes 1"
+    ).split()
+    arguments = [*words, "--decontaminate", evaluation]
     assert cli.main(["prepare", "--text", text, "--output", str(files / "b"), *arguments]) == 0
     assert (files / "a/manifest.json").read_bytes() == (files / "b/manifest.json").read_bytes()
     assert sum(split.documents for split in manifest.splits.values()) == len(GOOD) + 1
@@ -154,12 +154,9 @@ def test_nothing_changes_where_nothing_is_asked_for():
 
 def test_no_document_is_left(files, capsys):
     output = str(files / "data")
-    arguments = ["--documents", "paragraph", "--tokenizer", "byte", "--output", output]
-    code = cli.main(
-        ["prepare", "--text", str(files / "text.txt"), *arguments, "--filters", "symbols",
-         "--min-characters", "5000"]
-    )  # fmt: skip
-    assert code == 2
+    words = "--documents paragraph --tokenizer byte --filters symbols --min-characters 5000"
+    given = ["--text", str(files / "text.txt"), "--output", output]
+    assert cli.main(["prepare", *given, *words.split()]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: no document of the train text is left: length/too_short 48"
     )
