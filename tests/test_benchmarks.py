@@ -231,7 +231,7 @@ def test_each_row_has_the_figures_of_its_sides(figures):
     # Of one, 100 and 2,000 shards, and of two lengths.
     assert figures("reading") == 6 * [(51, 1e6), (2e4 / 51, None), (52, None), (52, None)]
     # Of documents of a paragraph and of a line.
-        assert figures("prepare") == 2 * [(32, 31), (33, 31)]
+    assert figures("prepare") == 2 * [(32, 31), (33, 31)]
     # Size, perplexity, and the speed of the float32 and of the int8 file; of a Transformer, then of an LSTM.
     assert figures("device") == 2 * [(41, 42), (43, 44), (46, 47), (45, 47)]
 
