@@ -24,7 +24,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: tfscale needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another one: make PYTHON=python3.11" % v)'
 	@echo "Installing tfscale with the tested versions into .venv (a few minutes, about 4 GB) ..."
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) --editable '.[train,tasks,corpora,vectors,chinese,litertlm,test,notebooks,dev]'
+	@$(INSTALL) --editable '.[train,tasks,corpora,beam,vectors,chinese,litertlm,test,notebooks,dev]'
 	@touch $@
 
 install: $(STAMP)  ## make .venv with the tested versions of everything
@@ -105,7 +105,7 @@ test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## the steps of
 
 WEB_STAMP := .venv/installed-web
 $(WEB_STAMP): $(STAMP)
-	@$(INSTALL) --editable '.[train,tasks,corpora,vectors,chinese,litertlm,test,web]'
+	@$(INSTALL) --editable '.[train,tasks,corpora,beam,vectors,chinese,litertlm,test,web]'
 	@touch $@
 
 test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
@@ -114,7 +114,7 @@ test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."
 	@$(PYTHON) -m venv $(TF220)
-	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,tasks,corpora,vectors,chinese,litertlm,test]' \
+	@$(TF220)/bin/python -m pip install -qq --disable-pip-version-check --editable '.[train,tasks,corpora,beam,vectors,chinese,litertlm,test]' \
 		tensorflow==2.20.0 tensorflow-text==2.20.1 tf_keras==2.20.1 keras==3.15.1
 	@touch $@
 
