@@ -136,7 +136,7 @@ def slow(config, train=TRAIN):
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000),
             dataclasses.replace(TRAIN, global_batch_size=8),
         ),
-        (dataclasses.replace(LSTM, num_layers=2), TRAIN),
+        slow(dataclasses.replace(LSTM, num_layers=2)),
         slow(LLAMA),
         (MODERN, TRAIN),
         slow(CAPPED),
