@@ -456,18 +456,19 @@ def test_bilstm_equals_numpy_reference(name):
     table = np.asarray(network.token_embedding.embeddings, np.float64)
     softmax = table.T if config.tie_embeddings else np.asarray(body.output_layer.kernel, np.float64)
     bias = 0.0 if config.tie_embeddings else np.asarray(body.output_layer.bias, np.float64)
-    row = ids(1)[0]
-    expected = []
-    for t in range(12):
-        before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
-        rest = row[t + 2 :][::-1]
-        after = (
-            numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1]
-            if len(rest)
-            else np.zeros(10)
-        )
-        expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
-    np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
+    for length in (12, 2, 1):
+        row = ids(1)[0][:length]
+        expected = []
+        for t in range(length):
+            before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
+            rest = row[t + 2 :][::-1]
+            after = (
+                numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1]
+                if len(rest)
+                else np.zeros(10)
+            )
+            expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
+        np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bilstm", "bilstm_untied"])
