@@ -440,14 +440,16 @@ def test_special_tokens_are_text_unless_they_are_asked_for(their_tokenizers):
     ]
 
 
-def test_a_tokenizer_that_contradicts_its_model(their_tokenizers):
+def test_the_end_of_a_text_is_what_the_tokenizer_says(their_tokenizers):
     class Other(keras_hub.models.LlamaTokenizer):
-        def __init__(self, proto):
+        def __init__(self, proto, end):
             super().__init__(proto)
-            self.end_token, self.end_token_id = "<s>", 1
+            self.end_token, self.end_token_id = end
 
+    proto = their_tokenizers["llama"].proto
+    assert tokenizer_of(Other(proto, ("<s>", 1))).end_id == 1
     with pytest.raises(
         TokenizerError,
-        match=r"Other ends a text with '<s>' \(id 1\) and its SentencePiece model with",
+        match=r"Other ends a text with '<end>' \(id 7\) and its SentencePiece model with",
     ):
-        tokenizer_of(Other(their_tokenizers["llama"].proto))
+        tokenizer_of(Other(proto, ("<end>", 7)))
