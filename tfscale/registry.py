@@ -171,6 +171,11 @@ SCHEDULES: Registry[AnyClass] = Registry("schedule", "tfscale.config.schedules")
 LAYER_STEPS: Registry[AnyClass] = Registry("layer step", "tfscale.models.stepping.kinds")
 """See `tfscale.models.stepping.layer_step.LayerStep`."""
 
+HUB_READERS: Registry[AnyClass] = Registry(
+    "architecture of keras-hub", "tfscale.models.hub_readers"
+)
+"""See `tfscale.models.hub_reader.HubReader`."""
+
 
 def register(cls: Registered) -> Registered:
     """Makes a subclass of one of tfscale's interfaces known by its name.
