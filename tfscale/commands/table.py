@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "explain": "what each token of a text adds to a label or the next token",
         "fill": "the most likely tokens for a gap, by a bidirectional model",
         "correct": "words that are probably misspelt, by a bidirectional model",
+        "embed": "a vector for each text, from the hidden states of a run",
         "swap": "how much likelier texts are with one word than with another",
     },
     "Smaller models": {
