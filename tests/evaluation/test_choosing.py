@@ -62,6 +62,15 @@ def test_accuracy_and_its_errors_by_hand(tmp_path):
     assert "groups" not in result
 
 
+def test_an_empty_choice_is_never_the_likeliest_for_its_length(tmp_path):
+    rows = [{"context": "q", "choices": ["", "abc"], "label": gold} for gold in (0, 1)]
+    table = Table({" ": -0.5, " abc": -90.0})
+    result = evaluate_choices(table.model, "choices", [write(tmp_path / "a.jsonl", rows)])
+    assert (result["acc"], result["acc_norm"]) == (0.5, 0.5)
+    one = evaluate_choices(table.model, "choices", [write(tmp_path / "b.jsonl", rows[1:])])
+    assert (one["acc"], one["acc_norm"]) == (0.0, 1.0)
+
+
 def test_lambada_by_hand(tmp_path):
     rows = [LAMBADA, {"text": "and the boat"}]
     table = Table({" ship": -1.0, " boat": -2.0})

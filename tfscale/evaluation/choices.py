@@ -103,11 +103,13 @@ class ChoiceForm(abc.ABC):
             scored: the likelihood of each choice, with the delimiter before it.
         """
         nats = np.array([one.log_likelihood for one in scored])
-        # Characters of the choice itself, not bytes, and without the delimiter.
-        lengths = np.array([max(len(choice), 1) for choice in question.choices])
+        # Characters of the choice itself, not bytes, and without the delimiter. An empty choice has
+        # none, and is never the likeliest one for its length.
+        lengths = np.array([float(len(choice)) for choice in question.choices])
+        by_length = np.divide(nats, lengths, out=np.full(len(nats), -np.inf), where=lengths > 0)
         values = {
             "acc": float(nats.argmax() == question.gold),
-            "acc_norm": float((nats / lengths).argmax() == question.gold),
+            "acc_norm": float(by_length.argmax() == question.gold),
         }
         return {name: values[name] for name in self.metrics}
 

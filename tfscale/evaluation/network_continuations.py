@@ -12,8 +12,8 @@ from tfscale.evaluation.continuations import Continuation, Progress, Scored
 from tfscale.models.capability import capabilities
 from tfscale.models.network import LanguageNetwork
 
-TOKENS_PER_BATCH = 4096
-"""Tokens of a batch, filling included."""
+TOKENS_PER_BATCH = 2048
+"""Tokens of a batch, filling included; bounds the logits, 2048 x V float32."""
 _SORTED = 1024
 """Continuations that are sorted by length at a time, so that little is filled up."""
 
