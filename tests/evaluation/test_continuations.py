@@ -142,7 +142,7 @@ class BigramWindows(ScoringModel):
     """The same by windows; counts its calls."""
 
     def __init__(self):
-        self.sequence_length, self.calls = 8, 0
+        self.path, self.sequence_length, self.vocabulary_size, self.calls = "file", 8, 4, 0
 
     def logits(self, ids):
         self.calls += 1
@@ -181,6 +181,11 @@ def test_a_file_of_windows_by_hand():
     assert [one.log_likelihood for one in found[:5]] == expected()
     assert found[5] == found[4] and model.calls == 5 and seen[-1] == (6, 6)
     assert model.context_length == 8 and "choose" in model.abilities
+
+
+def test_a_file_with_another_tokenizer_is_refused():
+    with pytest.raises(DataError, match="file has 4 tokens, and a continuation has the id 4; give"):
+        BigramWindows().score_continuations([*ROWS, Continuation((0,), (4,))])
 
 
 def test_a_transformer_gives_what_each_row_gives_alone():

@@ -141,7 +141,16 @@ class ScoringModel(ExportedModel):
         """Returns the likelihood of each continuation, in order; each must fit into the window.
 
         Rows in a row that read the same tokens are computed once.
+
+        Raises:
+            DataError: an id that the model does not have, as of the tokenizer of another model.
         """
+        largest = max(max(*row.context, *row.tokens) for row in rows)
+        if largest >= self.vocabulary_size:
+            raise DataError(
+                f"{self.path} has {self.vocabulary_size} tokens, and a continuation has the id"
+                f" {largest}; give the tokenizer that the model was trained with"
+            )
         results: list[Scored] = []
         for inputs, members in itertools.groupby(rows, lambda row: row.inputs):
             logits = self.logits(inputs)
