@@ -123,6 +123,8 @@ def test_what_the_harness_reports_of_each_task():
         ("choices", OWN | {"label": 2}, "the right choice is number 2; expected 0 to 1"),
         ("choices", OWN | {"label": True}, "label should be the number of the right choice"),
         ("choices", OWN | {"context": 5}, "context should be a text; received 5"),
+        ("choices", OWN | {"context": None}, "^context is null$"),
+        ("lambada", {"text": " "}, "text is empty; there is no last word to predict"),
         ("hellaswag", HELLASWAG | {"label": ""}, "from 0; received '' .test sets are often"),
         ("piqa", PIQA | {"label": -1}, "the right choice is number -1; expected 0 to 1"),
         ("arc", ARC | {"answerKey": "B"}, "answerKey is 'B'; expected one of 1, 2, 3"),

@@ -151,8 +151,10 @@ def value_of(fields: Fields, name: str) -> object:
         DataError: it is missing or null.
     """
     value = field_value(fields, name)
-    if value is MISSING or value is None:
+    if value is MISSING:
         raise DataError(f"there is no {name!r}; it has {', '.join(field_names(fields)) or 'none'}")
+    if value is None:
+        raise DataError(f"{name} is null")
     return value
 
 

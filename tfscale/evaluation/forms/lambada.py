@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from tfscale.errors import DataError
 from tfscale.evaluation.choices import ChoiceForm, Choices, Fields, mean_and_error, text_of
 from tfscale.evaluation.continuations import Scored
 from tfscale.registry import register
@@ -26,7 +27,10 @@ class LAMBADA(ChoiceForm):
     delimiter = ""
 
     def read(self, fields: Fields) -> Choices:
-        *words, last = text_of(fields, "text").split(" ")
+        text = text_of(fields, "text")
+        if not text.strip():
+            raise DataError("text is empty; there is no last word to predict")
+        *words, last = text.split(" ")
         return Choices(" ".join(words), (f" {last}",), gold=0)
 
     def example(self, question: Choices) -> str:
