@@ -162,6 +162,8 @@ REMOVALS: Registry[AnyClass] = Registry("removal", "tfscale.text.removals")
 """See `tfscale.text.removal.Removal`."""
 TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
+CHOICE_FORMS: Registry[AnyClass] = Registry("form of multiple choice", "tfscale.evaluation.forms")
+"""See `tfscale.evaluation.choices.ChoiceForm`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
 OPTIMIZERS: Registry[AnyClass] = Registry("optimizer", "tfscale.config.optimizers")
@@ -182,7 +184,7 @@ def register(cls: Registered) -> Registered:
 
     Args:
         cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Filter`,
-            `Removal`, `Task`, `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
+            `Removal`, `Task`, `ChoiceForm`, `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -199,7 +201,8 @@ def register(cls: Registered) -> Registered:
     if enter is None:
         raise ConfigError(
             "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Filter,"
-            f" Removal, Task, Recipe, OptimizerSpec, Schedule or LayerStep; received {cls!r}"
+            " Removal, Task, ChoiceForm, Recipe, OptimizerSpec, Schedule or LayerStep; received"
+            f" {cls!r}"
         )
     enter()
     return cls
