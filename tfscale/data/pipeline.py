@@ -254,6 +254,12 @@ def data_errors(data_dir: str | None = None) -> Iterator[None]:
             # TensorFlow does not say which file it was.
             Manifest.load(data_dir, "sha256")
         raise DataError(f"a shard could not be read: {_reason(error.message)}") from error
+    except tf.errors.UnknownError as error:
+        # Packed rows are read by Python, whose error TensorFlow passes on as text.
+        said = re.search(r"\bDataError: (.*)", error.message)
+        if said is None:
+            raise
+        raise DataError(said[1]) from error
 
 
 def _reason(message: str) -> str:

@@ -51,17 +51,19 @@ class TokenRanges:
             DataError: a shard cannot be read.
         """
         shards = self.manifest.split("train").shards
-        at = int(np.searchsorted(self._borders, first, side="right")) - 1
         parts = [np.empty(0, numpy_dtype(self.manifest))]
-        while at < len(self.shards) and self._borders[at] < end:
-            begin = int(self._borders[at])
-            shard = shards[self.shards[at]]
+        from_shard = int(np.searchsorted(self._borders, first, side="right")) - 1
+        to_shard = int(np.searchsorted(self._borders, end, side="left"))
+        for at in range(from_shard, to_shard):
+            begin, number = int(self._borders[at]), self.shards[at]
+            shard = shards[number]
+            if not shard.tokens:
+                continue
             inner = max(first - begin, 0), min(end - begin, shard.tokens)
             if self.index is None:
                 parts.append(self._from_start(shard, *inner))
             else:
-                parts.append(self._by_index(self.index, self.shards[at], shard, *inner))
-            at += 1
+                parts.append(self._by_index(self.index, number, shard, *inner))
         return np.concatenate(parts)
 
     def _from_start(self, shard: Shard, first: int, end: int) -> np.ndarray:
@@ -76,8 +78,6 @@ class TokenRanges:
     def _by_index(
         self, index: ShardIndex, number: int, shard: Shard, first: int, end: int
     ) -> np.ndarray:
-        if first == end:
-            return np.empty(0, numpy_dtype(self.manifest))
         per_member = index.record_tokens * index.member_records
         member, last = first // per_member, (end - 1) // per_member
         place = index.first[number]
