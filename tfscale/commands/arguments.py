@@ -15,7 +15,15 @@ import yaml
 from jsonargparse import Namespace
 
 from tfscale.commands.named_values import named_values
-from tfscale.commands.parser import HELP_ALL, CommandParser, Hint, is_list, is_mapping, option_types
+from tfscale.commands.parser import (
+    CONFIG_FILE,
+    HELP_ALL,
+    CommandParser,
+    Hint,
+    is_list,
+    is_mapping,
+    option_types,
+)
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
@@ -111,13 +119,22 @@ def _yaml_list(values: list[str]) -> str:
 
 
 def parse_words(parser: CommandParser, words: Sequence[str]) -> Namespace:
-    """Parses the words of a command line.
+    """Parses the words of a command line, and the YAML file that `CONFIG_FILE` names, if the parser
+    has that.
 
     Raises:
         ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong
-            type, or is required and missing; a word too many.
+            type, or is required and missing; a word too many; a mistake in the file.
     """
-    return parse_normalized(parser, normalize(words, option_types(parser)))
+    words = normalize(words, option_types(parser))
+    name = f"--{CONFIG_FILE.name}="
+    paths = [word.removeprefix(name) for word in words if word.startswith(name)]
+    if paths:
+        document = read_yaml(paths[-1])
+        if CONFIG_FILE.name in document:
+            raise ConfigError(f"{paths[-1]}: {CONFIG_FILE.name} names another file; leave it out")
+        apply_yaml(parser, document, paths[-1])
+    return parse_normalized(parser, words)
 
 
 def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
@@ -173,7 +190,7 @@ def read_yaml(path: str) -> JsonObject:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{path} should hold sections such as model: and train:; received"
+            f"{path} should hold options such as output: or sections such as train:; received"
             f" {type(value).__name__}"
         )
     return value
@@ -217,13 +234,16 @@ def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
                 f"{path}: unknown key"
                 f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
+    # Each value is looked at by itself, where others that must be given are not missed.
+    needed = {action.dest: "" for action in actions_of(parser) if action.required}
     for key, value in flat.items():
         if is_list(known[key]) and isinstance(value, str | int):
             value = flat[key] = [value]  # One of a list, as in Python.
-        if value is None and "." in key and type(None) not in typing.get_args(known[key]):
+        may_lack = "." not in key and parser.get_defaults()[key] is None
+        if value is None and not may_lack and type(None) not in typing.get_args(known[key]):
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         try:
-            parser.parse_object({key: value}, defaults=False)
+            parser.parse_object({**needed, key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:
             raise ConfigError(
                 f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"

@@ -135,6 +135,9 @@ Entry: TypeAlias = Word | Option | type | tuple[type, str]
 """A word, an option, or the options of a config class, which may have a section."""
 TARGET = Word("target", "RUN_DIR|FILE.tflite", "A run folder, or an exported file or its folder.")
 RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
+CONFIG_FILE = Option(
+    "config", str, "YAML file with options of these names; those of the command line come first."
+)
 THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
 HELP_ALL = "--help-all"
 GENERAL = "Options of every command"
