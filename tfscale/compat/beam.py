@@ -7,10 +7,15 @@ which.
 import argparse
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    WorkerOptions,
+    _BeamArgumentParser,
+)
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     ExtendedProvisionInfo,
@@ -55,9 +60,17 @@ def direct_runner(options: PipelineOptions) -> PipelineRunner:
 
     DirectRunner itself first tries to download and start another one, Prism.
     """
+    if options.view_as(WorkerOptions).default_sdk_harness_log_level is None:
+        # Its processes write their log to this one's stderr.
+        options.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     provision = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
     return FnApiRunner(provision_info=ExtendedProvisionInfo(provision))
+
+
+def is_local(runner: PipelineRunner) -> bool:
+    """Returns whether a runner is that of `direct_runner`, which starts no worker again."""
+    return isinstance(runner, FnApiRunner)
 
 
 @contextlib.contextmanager
@@ -70,11 +83,29 @@ def own_log(on_discarded: Callable[[str], None]) -> Iterator[None]:
     logger = logging.getLogger("apache_beam.options.pipeline_options")
     handler = _Discarded(on_discarded)
     logger.addHandler(handler)
+    hook, threading.excepthook = threading.excepthook, _unless_beam(threading.excepthook)
     try:
         with log_unheard():
             yield
     finally:
+        threading.excepthook = hook
         logger.removeHandler(handler)
+
+
+def _unless_beam(
+    hook: Callable[[threading.ExceptHookArgs], object],
+) -> Callable[[threading.ExceptHookArgs], object]:
+    """Returns a hook that passes over errors of Beam's own threads, such as of a dead worker."""
+
+    def call(arguments: threading.ExceptHookArgs) -> None:
+        trace = arguments.exc_traceback
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__", "").startswith(("apache_beam", "grpc")):
+                return
+            trace = trace.tb_next
+        hook(arguments)
+
+    return call
 
 
 class _Discarded(logging.Handler):

@@ -6,6 +6,8 @@ from typing import Any
 import apache_beam as beam
 
 from tfscale.data.beam.documents import Key, Place
+from tfscale.data.beam.folder import WorkFolder
+from tfscale.data.beam.step import Watched
 
 Drop = tuple[Key, tuple[int, str]]
 """A document that is dropped: its chunk, its number in it, and why."""
@@ -16,16 +18,18 @@ def dropped(place: Place, why: str) -> Drop:
     return place[:2], (place[2], why)
 
 
-class Later(beam.DoFn):
+class Later(Watched):
     """Drops all but the first of the documents that have something in common.
 
     Yields the first one and what they have in common, and tagged "dropped" the others.
 
     Args:
+        folder: the shared folder.
         why: they are dropped, as the manifest counts it.
     """
 
-    def __init__(self, why: str):
+    def __init__(self, folder: WorkFolder, why: str):
+        super().__init__(folder)
         self._why = why
 
     def process(self, element: tuple[bytes, Iterable[Place]]) -> Iterator[Any]:
@@ -39,16 +43,18 @@ class Later(beam.DoFn):
                 yield beam.pvalue.TaggedOutput("dropped", dropped(place, self._why))
 
 
-def later(places: beam.PCollection, why: str) -> tuple[beam.PCollection, beam.PCollection]:
+def later(
+    places: beam.PCollection, folder: WorkFolder, why: str
+) -> tuple[beam.PCollection, beam.PCollection]:
     """Returns the first documents, and those that are dropped; see `Later`.
 
     Args:
         places: pairs of what documents may have in common, and their place.
-        why: see `Later`.
+        folder, why: see `Later`.
     """
     found = (
         places
         | f"group {why}" >> beam.GroupByKey()
-        | f"first of {why}" >> beam.ParDo(Later(why)).with_outputs("dropped", main="first")
+        | f"first of {why}" >> beam.ParDo(Later(folder, why)).with_outputs("dropped", main="first")
     )
     return found.first, found.dropped

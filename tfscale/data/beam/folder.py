@@ -11,6 +11,8 @@ from tfscale.errors import TfscaleError
 
 Order = tuple[int, ...]
 """Where something happened, as the engine of one machine would meet it: the step, then the file."""
+BUSY = "busy"
+"""The kind of files that workers lock while they work."""
 _MESSAGES = "messages"
 _OUTCOME = "outcome"
 
@@ -44,6 +46,18 @@ class WorkFolder:
         """Makes the folder."""
         os.makedirs(os.path.join(self.path, _MESSAGES))
 
+    def check_seen(self) -> None:
+        """Refuses to go on in a worker that does not see the folder.
+
+        Raises:
+            RuntimeError: it is not there; nothing can be left in it.
+        """
+        if not os.path.isdir(self.path):
+            raise RuntimeError(
+                f"a worker does not see {self.path}; the output folder must lie on a file system"
+                " that all workers see under the same path"
+            )
+
     def new(self, kind: str) -> str:
         """Returns the path of a file that is not there yet."""
         return os.path.join(self.path, f"{kind}-{secrets.token_hex(12)}")
@@ -61,9 +75,10 @@ class WorkFolder:
         with open(path, "rb") as file:
             return pickle.load(file)
 
-    def count(self, kind: str) -> int:
-        """Returns how many files of a kind there are."""
-        return sum(name.startswith(f"{kind}-") for name in os.listdir(self.path))
+    def files(self, kind: str) -> list[str]:
+        """Returns the paths of all files of a kind."""
+        names = (name for name in os.listdir(self.path) if name.startswith(f"{kind}-"))
+        return [os.path.join(self.path, name) for name in names]
 
     def say(
         self, order: Order, lines: Sequence[str] = (), error: TfscaleError | None = None

@@ -159,17 +159,10 @@ def load_job(folder: WorkFolder) -> Job:
 
     Raises:
         TfscaleError: the worker has another version of tfscale or Python.
-        RuntimeError: it does not see the folder.
     """
     # Read by TensorFlow when the first shard is written.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    path = os.path.join(folder.path, _JOB)
-    if not os.path.exists(path):
-        raise RuntimeError(
-            f"a worker does not see {folder.path}; the output folder must lie on a file system"
-            " that all workers see under the same path"
-        )
-    with open(path, "rb") as file:
+    with open(os.path.join(folder.path, _JOB), "rb") as file:
         versions, plugins, modules = pickle.load(file)
         use_plugins(plugins)
         for module in modules:

@@ -17,6 +17,8 @@ import numpy as np
 
 from tfscale.data.beam.documents import Place
 from tfscale.data.beam.duplicates import Drop, dropped, later
+from tfscale.data.beam.folder import WorkFolder
+from tfscale.data.beam.step import Watched
 from tfscale.data.quality.examining import NEAR_DUPLICATES
 from tfscale.text.minhash import MinHash
 
@@ -27,15 +29,16 @@ Signed = tuple[Place, bytes]
 
 
 def near_duplicates(
-    signatures: beam.PCollection, minhash: MinHash
+    signatures: beam.PCollection, folder: WorkFolder, minhash: MinHash
 ) -> tuple[beam.PCollection, beam.PCollection]:
     """Returns two collections of documents that are dropped.
 
     Args:
         signatures: pairs of a signature and the place of a document.
+        folder: the shared folder.
         minhash: how documents are compared.
     """
-    unique, equal = later(signatures, NEAR_DUPLICATES)
+    unique, equal = later(signatures, folder, NEAR_DUPLICATES)
     meetings = (
         unique
         | "bands" >> beam.FlatMap(bands_of, minhash)
@@ -47,7 +50,7 @@ def near_duplicates(
         | "bring signatures" >> beam.CoGroupByKey()
         | "to bands" >> beam.FlatMap(to_bands)
         | "group signatures" >> beam.GroupByKey()
-        | "compare" >> beam.FlatMap(similar_of, minhash)
+        | "compare" >> beam.ParDo(Compare(folder, minhash))
     )
     return equal, similar
 
@@ -75,17 +78,29 @@ def to_bands(document: tuple[Place, dict[str, Any]]) -> Iterator[tuple[bytes, Si
         yield key, (place, signature)
 
 
-def similar_of(band: tuple[bytes, Iterable[Signed]], minhash: MinHash) -> Iterator[Drop]:
-    """Yields the documents of a band that are similar to an earlier one of it."""
-    _, documents = band
-    for places, signatures in _blocks(documents, minhash):
-        found = np.zeros(len(places), bool)
-        for others, earlier in _blocks(documents, minhash):
-            for number in np.flatnonzero(~found):
-                before = earlier[: bisect.bisect_left(others, places[number])]
-                found[number] = np.any(minhash.similar_rows(before, signatures[number]))
-        for number in np.flatnonzero(found):
-            yield dropped(places[number], NEAR_DUPLICATES)
+class Compare(Watched):
+    """Yields the documents of a band that are similar to an earlier one of it.
+
+    Args:
+        folder: the shared folder.
+        minhash: how documents are compared.
+    """
+
+    def __init__(self, folder: WorkFolder, minhash: MinHash):
+        super().__init__(folder)
+        self._minhash = minhash
+
+    def process(self, element: tuple[bytes, Iterable[Signed]]) -> Iterator[Drop]:
+        """Takes the key of a band and its documents."""
+        _, documents = element
+        for places, signatures in _blocks(documents, self._minhash):
+            found = np.zeros(len(places), bool)
+            for others, earlier in _blocks(documents, self._minhash):
+                for number in np.flatnonzero(~found):
+                    before = earlier[: bisect.bisect_left(others, places[number])]
+                    found[number] = np.any(self._minhash.similar_rows(before, signatures[number]))
+            for number in np.flatnonzero(found):
+                yield dropped(places[number], NEAR_DUPLICATES)
 
 
 def _blocks(

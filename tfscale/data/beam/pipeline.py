@@ -6,6 +6,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
+from tfscale.compat.beam import is_local
 from tfscale.data.beam.choosing import Choose
 from tfscale.data.beam.duplicates import later
 from tfscale.data.beam.folder import WorkFolder
@@ -13,7 +14,7 @@ from tfscale.data.beam.job import Job, save_job, save_runs
 from tfscale.data.beam.near_duplicates import near_duplicates
 from tfscale.data.beam.ordering import Order
 from tfscale.data.beam.reading import DIGESTS, SIGNATURES, Examine, ListRuns
-from tfscale.data.beam.running import run
+from tfscale.data.beam.running import LATER, SOON, run
 from tfscale.data.beam.tokenizing import Encode, ListBatches, Train
 from tfscale.data.beam.writing import CutShards, Finish, Outcome, WriteShard
 from tfscale.data.engine import Done, Task
@@ -46,7 +47,8 @@ def write(directory: str, task: Task, options: PipelineOptions, runner: Pipeline
         save_runs(folder, task.sources)
         pipeline = beam.Pipeline(runner=runner, options=options)
         build(pipeline, folder, job)
-        outcome = run(pipeline, folder, task.progress)
+        patience = SOON if is_local(runner) else LATER
+        outcome = run(pipeline, folder, task.progress, patience)
         return _finished(directory, task, outcome)
     finally:
         remove_tree(folder.path)
@@ -90,10 +92,10 @@ def build(pipeline: beam.Pipeline, folder: WorkFolder, job: Job) -> None:
     )
     dropped: list[beam.PCollection] = []
     if job.config.drop_duplicates:
-        dropped.append(later(examined[DIGESTS], DUPLICATES)[1])
+        dropped.append(later(examined[DIGESTS], folder, DUPLICATES)[1])
     minhash = minhash_of(job.config)
     if minhash is not None:
-        dropped += near_duplicates(examined[SIGNATURES], minhash)
+        dropped += near_duplicates(examined[SIGNATURES], folder, minhash)
     chunks = {"chunks": examined.chunks}
     if dropped:
         chunks["dropped"] = dropped | "all dropped" >> beam.Flatten()

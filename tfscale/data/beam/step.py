@@ -5,14 +5,41 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 
-from tfscale.data.beam.folder import Order, WorkFolder
+from tfscale.data.beam.folder import BUSY, Order, WorkFolder
 from tfscale.data.beam.job import Job, load_job
 from tfscale.errors import TfscaleError
+from tfscale.files.locks import Held, hold
 from tfscale.files.write_errors import REFUSED, write_error
 
 
-class Step(beam.DoFn):
-    """A step of the pipeline.
+class Watched(beam.DoFn):
+    """A step whose worker is known to be alive while it works.
+
+    A runner that waits for a worker for ever, as Beam's own job service does, is ended so.
+
+    Args:
+        folder: the shared folder.
+    """
+
+    def __init__(self, folder: WorkFolder):
+        self.folder = folder
+        self._busy: Held | None = None
+
+    def start_bundle(self) -> None:
+        """Locks a file of the folder."""
+        self.folder.check_seen()
+        self.finish_bundle()
+        self._busy = hold(self.folder.new(BUSY))
+
+    def finish_bundle(self) -> None:
+        """Removes the file."""
+        if self._busy is not None:
+            self._busy.release()
+            self._busy = None
+
+
+class Step(Watched):
+    """A step of the pipeline that leaves files.
 
     A runner would try a step again that raises an error, and then show a trace of a worker. So what
     the user has to mend is left as a message, and the step returns nothing: the steps after it have
@@ -20,15 +47,9 @@ class Step(beam.DoFn):
 
     Attributes:
         rank: its place among the steps.
-
-    Args:
-        folder: the shared folder.
     """
 
     rank: ClassVar[int]
-
-    def __init__(self, folder: WorkFolder):
-        self.folder = folder
 
     @property
     def job(self) -> Job:
