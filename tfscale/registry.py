@@ -83,6 +83,10 @@ class Registry(Generic[T]):
             raise ConfigError(f"no {self.what} {name!r}; {hint}")
         return self._registered[name]
 
+    def registered(self) -> list[T]:
+        """Returns the classes that are registered so far, without importing tfscale's others."""
+        return list(self._registered.values())
+
     def unregistered(self, name: object) -> str:
         """Returns, for messages about a file that names it, that a class is not registered here."""
         return (
@@ -156,6 +160,8 @@ COMPRESSIONS: Registry[AnyClass] = Registry("compression", "tfscale.text.compres
 """See `tfscale.text.compression.Compression`."""
 ARCHIVES: Registry[AnyClass] = Registry("archive", "tfscale.text.archives")
 """See `tfscale.text.archive.Archive`."""
+ENGINES: Registry[AnyClass] = Registry("engine", "tfscale.data.engines")
+"""See `tfscale.data.engine.Engine`."""
 FILTERS: Registry[AnyClass] = Registry("filter", "tfscale.text.filters")
 """See `tfscale.text.filter.Filter`."""
 REMOVALS: Registry[AnyClass] = Registry("removal", "tfscale.text.removals")

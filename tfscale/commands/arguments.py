@@ -23,6 +23,7 @@ from tfscale.commands.parser import (
     is_list,
     is_mapping,
     option_types,
+    takes_switches,
 )
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of
@@ -54,7 +55,8 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
 
     Returns:
         Positional words, and one `--key=value` per option; the values of an option that takes
-        several, and its names with values, are joined over its uses.
+        several, and its names with values (also those of `--key.name value`), are joined over its
+        uses.
 
     Raises:
         ConfigError: an option that is not known, or one without its value; a word that is not
@@ -78,6 +80,11 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
             continue
         name, has_value, value = word.partition("=")
         key = name[2:].replace("-", "_")
+        if key not in known and (mapping := _mapping_of(key, known)):
+            entry = name[3 + len(mapping) :]
+            values = [value] if has_value else _values(words)
+            lists.setdefault(mapping, []).extend(f"{entry}={value}" for value in values or ["true"])
+            continue
         if key not in known:
             raise ConfigError(unknown_option(name, known))
         if known[key] is None:
@@ -85,9 +92,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
                 raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
             result.append(f"--{key}")
         elif is_list(known[key]) or is_mapping(known[key]):
-            values = [value] if has_value else []
-            while not has_value and words and not words[0].startswith("--"):
-                values.append(words.pop(0))
+            values = [value] if has_value else _values(words)
             if not values:
                 raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}")
             lists.setdefault(key, []).extend(values)
@@ -109,6 +114,23 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
         items = f"[{', '.join(values)}]" if known[key] == list[int] else _yaml_list(values)
         result.append(f"--{key}={items}")
     return result
+
+
+def _mapping_of(key: str, known: Mapping[str, Hint]) -> str | None:
+    """Returns the option of which a key is an entry, as beam of beam.runner; None for none.
+
+    Only options whose names are open, and whose values may be switches.
+    """
+    mapping = key.partition(".")[0]
+    return mapping if is_mapping(known.get(mapping)) and takes_switches(known[mapping]) else None
+
+
+def _values(words: list[str]) -> list[str]:
+    """Takes the words off that are values: those before the next option."""
+    values = []
+    while words and not words[0].startswith("--"):
+        values.append(words.pop(0))
+    return values
 
 
 def _yaml_list(values: list[str]) -> str:

@@ -306,5 +306,10 @@ def is_mapping(typehint: Hint) -> bool:
     return any(typing.get_origin(kind) is dict for kind in kinds)
 
 
+def takes_switches(typehint: Hint) -> bool:
+    """Whether the values of a mapping may be switches, so that a name alone means true."""
+    return bool in typing.get_args(typing.get_args(typehint)[1])
+
+
 def _fields(config_class: type[Config]) -> list[str]:
     return [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
