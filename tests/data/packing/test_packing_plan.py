@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.packing.documented import documented_data, documents_of
-from tests.data.packing.test_fitting import item_by_item
+from tests.data.packing.test_packing_fitting import item_by_item
 from tfscale.data.manifest import Manifest
 from tfscale.data.packing import plan as planning
 from tfscale.data.packing.pieces import document_lengths, piece_lengths
