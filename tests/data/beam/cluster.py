@@ -22,7 +22,7 @@ def with_two(self, *arguments, **named):
     first(self, *arguments, **named)
     self._num_workers = 2
 FnApiRunner.__init__ = with_two
-local_job_service_main.run(sys.argv)
+local_job_service_main.run(sys.argv[1:])
 """
 POOL = "import sys; from apache_beam.runners.worker import worker_pool_main; worker_pool_main.main(sys.argv)"
 
@@ -34,7 +34,7 @@ def free_port():
 
 
 def wait_for(port):
-    for _ in range(600):
+    for _ in range(150):
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
             return
         time.sleep(0.1)

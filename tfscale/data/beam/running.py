@@ -153,6 +153,8 @@ def _said(failure: Exception | None) -> str:
     lines = [line.strip() for line in str(failure or "").splitlines()]
     lines = [line for line in lines if line and not line.startswith("[while running")]
     last = lines[-1] if lines else "it has no result"
+    if len(lines) == 1 and not isinstance(failure, EngineError):
+        last = f"{type(failure).__name__}: {last}"
     return last if len(last) <= _LONGEST else f"{last[:_LONGEST]}..."
 
 
