@@ -108,6 +108,7 @@ _HOME = {
     "CheckpointError": "tfscale.errors",
     "ConfigError": "tfscale.errors",
     "DataError": "tfscale.errors",
+    "EngineError": "tfscale.errors",
     "ExportError": "tfscale.errors",
     "OvertakenError": "tfscale.errors",
     "PromptError": "tfscale.errors",
