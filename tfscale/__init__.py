@@ -111,6 +111,7 @@ _HOME = {
     "CheckpointError": "tfscale.errors",
     "ConfigError": "tfscale.errors",
     "DataError": "tfscale.errors",
+    "EngineError": "tfscale.errors",
     "ExportError": "tfscale.errors",
     "OvertakenError": "tfscale.errors",
     "PromptError": "tfscale.errors",

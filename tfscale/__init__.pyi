@@ -52,6 +52,7 @@ from tfscale.distribution.strategy import strategy as strategy
 from tfscale.errors import CheckpointError as CheckpointError
 from tfscale.errors import ConfigError as ConfigError
 from tfscale.errors import DataError as DataError
+from tfscale.errors import EngineError as EngineError
 from tfscale.errors import ExportError as ExportError
 from tfscale.errors import OvertakenError as OvertakenError
 from tfscale.errors import PromptError as PromptError

@@ -7,13 +7,16 @@ which.
 import argparse
 import contextlib
 import logging
+import os
+import shlex
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     PipelineOptions,
-    WorkerOptions,
     _BeamArgumentParser,
 )
 from apache_beam.portability.api import beam_provision_api_pb2
@@ -23,6 +26,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
 )
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from tfscale.compat.quiet import log_unheard
 
@@ -60,12 +64,18 @@ def direct_runner(options: PipelineOptions) -> PipelineRunner:
 
     DirectRunner itself first tries to download and start another one, Prism.
     """
-    if options.view_as(WorkerOptions).default_sdk_harness_log_level is None:
-        # Its processes write their log to this one's stderr.
-        options.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"
+    direct = options.view_as(DirectOptions)
+    environment = None
+    if direct.direct_running_mode == "multi_processing":
+        # As the runner itself starts them, but for their log, which goes to this process's stderr.
+        environment = SubprocessSDKEnvironment.from_command_string(
+            f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
+            f" 2>{os.devnull}"
+        )
+        direct.direct_running_mode = "in_memory"
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
     provision = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
-    return FnApiRunner(provision_info=ExtendedProvisionInfo(provision))
+    return FnApiRunner(environment, provision_info=ExtendedProvisionInfo(provision))
 
 
 def is_local(runner: PipelineRunner) -> bool:

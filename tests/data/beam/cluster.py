@@ -22,7 +22,7 @@ def with_two(self, *arguments, **named):
     first(self, *arguments, **named)
     self._num_workers = 2
 FnApiRunner.__init__ = with_two
-local_job_service_main.run(sys.argv)
+local_job_service_main.run(sys.argv[1:])
 """
 POOL = "import sys; from apache_beam.runners.worker import worker_pool_main; worker_pool_main.main(sys.argv)"
 
@@ -34,7 +34,7 @@ def free_port():
 
 
 def wait_for(port):
-    for _ in range(600):
+    for _ in range(150):
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
             return
         time.sleep(0.1)
@@ -45,7 +45,7 @@ class Cluster:
     """Use as a context; `beam` are the options that lead to it."""
 
     def __enter__(self):
-        self.processes = []
+        self.processes, self._sockets = [], []
         self._ports = [free_port() for _ in range(2)]
         service = free_port()
         self.service = self._start(SERVICE, "-p", str(service))
@@ -63,9 +63,13 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        self._listener.close()
         for process in self.processes:
             self.kill(process)
+        # A thread that waits for it keeps a socket open until it is shut down.
+        for opened in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+            opened.close()
 
     def _start(self, code, *words):
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -91,7 +95,9 @@ class Cluster:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(("localhost", self._ports[turn % 2]))
+                self._sockets.append(server)
                 turn += 1
                 for source, target in ((client, server), (server, client)):
                     threading.Thread(target=self._copy, args=(source, target), daemon=True).start()

@@ -70,6 +70,13 @@ def test_an_empty_part_comes_before_a_damaged_one(files, tmp_path):
     assert "the train text is empty" in found[1]
 
 
+def test_a_job_service_that_does_not_answer(files, tmp_path):
+    beam = {"runner": "PortableRunner", "job_endpoint": "localhost:1", "job_server_timeout": 1}
+    kind, text = message(tmp_path, text=[str(files)], tokenizer="byte", engine="beam", beam=beam)
+    assert kind is EngineError
+    assert text.endswith("does not answer at the address of --beam.job_endpoint")
+
+
 def test_a_step_that_fails(files, tmp_path, monkeypatch):
     def broken(self, task):
         raise ZeroDivisionError("of a worker")

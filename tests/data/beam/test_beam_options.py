@@ -50,6 +50,7 @@ def test_options_reach_beam():
         ({"streaming": True}, "beam.streaming is for pipelines that nobody waits for"),
         ({"runner": "FlinkRuner"}, "no runner 'FlinkRuner'; did you mean FlinkRunner"),
         ({"runner": "PortableRunner"}, "needs the address of a job service"),
+        ({"runner": "DataflowRunner"}, "Missing required option: project"),
         ({"runner": "no.such.Runner"}, "beam.runner='no.such.Runner' is not installed"),
     ],
 )

@@ -157,6 +157,10 @@ class PiecesWriter:
             self.size += len(content)
         return len(texts)
 
+    def abandon(self) -> None:
+        """Closes the file; it is not used."""
+        self._file.close()
+
     def close(self) -> Pieces:
         """Returns what was written."""
         self._file.close()
@@ -214,6 +218,10 @@ class ChunkWriter:
                 pieces,
             )
         )
+
+    def abandon(self) -> None:
+        """Closes the file; it is not used."""
+        self._writer.abandon()
 
     def close(self, read: ReadCounts) -> str:
         """Writes the table; returns its path."""

@@ -85,13 +85,15 @@ class WorkFolder:
     ) -> None:
         """Leaves a message; one that is left twice is there once."""
         name = ("error" if error else "lines") + "".join(f"-{number:012}" for number in order)
-        self._put(os.path.join(_MESSAGES, name), Message(order, lines, error))
+        # Not every error can be pickled; what the user sees can.
+        plain = (type(error), str(error)) if error else None
+        self._put(os.path.join(_MESSAGES, name), (order, lines, plain))
 
     def messages(self) -> list[Message]:
         """Returns the messages in their order, to the first error."""
         names = os.listdir(os.path.join(self.path, _MESSAGES))
         found = [
-            self.load(os.path.join(self.path, _MESSAGES, name))
+            _message(*self.load(os.path.join(self.path, _MESSAGES, name)))
             for name in names
             if name.startswith(("error", "lines"))
         ]
@@ -118,3 +120,13 @@ class WorkFolder:
     def _put(self, name: str, value: object) -> None:
         """Writes a file at once, whoever else writes it."""
         os.replace(self.save("put", value), os.path.join(self.path, name))
+
+
+def _message(
+    order: Order, lines: Sequence[str], plain: tuple[type[TfscaleError], str] | None
+) -> Message:
+    if plain is None:
+        return Message(order, lines, None)
+    error = plain[0].__new__(plain[0])
+    error.args = (plain[1],)
+    return Message(order, lines, error)

@@ -4,6 +4,7 @@ import argparse
 import difflib
 from collections.abc import Mapping
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
@@ -85,6 +86,19 @@ def runner_of(options: PipelineOptions) -> PipelineRunner:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise ConfigError(f"Apache Beam has no runner {name!r}; {hint}") from error
+
+
+def new_pipeline(options: PipelineOptions, runner: PipelineRunner) -> beam.Pipeline:
+    """Returns a pipeline without steps.
+
+    Raises:
+        ConfigError: an option that the runner needs is missing, or one has a value that it does not
+            take.
+    """
+    try:
+        return beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:
+        raise ConfigError(f"Apache Beam: {' '.join(str(error).split())}") from error
 
 
 def _check_unknown(name: str, known: Mapping[str, argparse.Action], runner: str) -> None:

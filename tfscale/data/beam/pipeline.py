@@ -12,6 +12,7 @@ from tfscale.data.beam.duplicates import later
 from tfscale.data.beam.folder import WorkFolder
 from tfscale.data.beam.job import Job, save_job, save_runs
 from tfscale.data.beam.near_duplicates import near_duplicates
+from tfscale.data.beam.options import new_pipeline
 from tfscale.data.beam.ordering import Order
 from tfscale.data.beam.reading import DIGESTS, SIGNATURES, Examine, ListRuns
 from tfscale.data.beam.running import LATER, SOON, run
@@ -45,7 +46,7 @@ def write(directory: str, task: Task, options: PipelineOptions, runner: Pipeline
         job = _job(folder, task)
         save_job(folder, job)
         save_runs(folder, task.sources)
-        pipeline = beam.Pipeline(runner=runner, options=options)
+        pipeline = new_pipeline(options, runner)
         build(pipeline, folder, job)
         patience = SOON if is_local(runner) else LATER
         outcome = run(pipeline, folder, task.progress, patience)

@@ -58,8 +58,13 @@ class Examine(Step):
                 chunk = _OpenChunk(self.folder, job, run.part, (number, chunk_number))
                 # Not around a `yield`: what is said elsewhere meanwhile is not of this step.
                 with kept_lines() as said:
-                    full = chunk.fill(reading)
-                lines += said
+                    try:
+                        full = chunk.fill(reading)
+                    except BaseException:
+                        chunk.abandon()
+                        raise
+                    finally:
+                        lines += said
                 yield from chunk.outputs(ReadCounts() if full else reading.counts)
                 if not full:
                     return
@@ -117,6 +122,10 @@ class _OpenChunk:
             if self._writer.full:
                 return True
         return False
+
+    def abandon(self) -> None:
+        """Closes its file; the chunk is not used."""
+        self._writer.abandon()
 
     def _is_first(self, tag: str, content: bytes) -> bool:
         number = len(self._writer.rows)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import apache_beam as beam
+import grpc
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from tfscale.compat.beam import own_log
@@ -150,9 +151,13 @@ class _Running:
 
 def _said(failure: Exception | None) -> str:
     """Returns the last line of what Beam says, which is the error of the worker."""
+    if isinstance(failure, grpc.FutureTimeoutError):
+        return "the job service does not answer at the address of --beam.job_endpoint"
     lines = [line.strip() for line in str(failure or "").splitlines()]
     lines = [line for line in lines if line and not line.startswith("[while running")]
-    last = lines[-1] if lines else "it has no result"
+    last = lines[-1] if lines else type(failure).__name__ if failure else "it has no result"
+    if failure and len(lines) == 1 and not isinstance(failure, EngineError):
+        last = f"{type(failure).__name__}: {last}"
     return last if len(last) <= _LONGEST else f"{last[:_LONGEST]}..."
 
 

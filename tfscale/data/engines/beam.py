@@ -26,9 +26,10 @@ class BeamEngine(Engine):
         check_installed("beam", "apache_beam")
         # Imported here: nobody else waits for Beam.
         with log_unheard():
-            from tfscale.data.beam.options import beam_options, runner_of
+            from tfscale.data.beam.options import beam_options, new_pipeline, runner_of
 
-            runner_of(beam_options(config.beam))
+            options = beam_options(config.beam)
+            new_pipeline(options, runner_of(options))
 
     def write(self, directory: str, task: Task) -> Done:
         """Writes the shards; see `Engine.write`."""
