@@ -93,6 +93,9 @@ def test_a_counted_model_writes_what_it_has_read(prepared, capsys):
         "train",
         "--model.family",
         "ngram",
+        # Two sentences have four tokens in common, after which they differ.
+        "--model.order",
+        "8",
         "--data",
         os.path.join(folder, "data"),
         "--output",

@@ -129,7 +129,7 @@ def quick():
 
 def words_of(folder, output, *more, text="mine.txt"):
     words = f"--output {folder / output} --target-text {folder / text}"
-    words += " --steps 5 --candidate-steps 5 --evaluation-tokens 250 --json"
+    words += " --steps 12 --candidate-steps 12 --evaluation-tokens 250 --json"
     return ["compress", str(folder / "run"), *words.split(), *more]
 
 
