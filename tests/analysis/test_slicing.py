@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
+from tests.ngram.made import make_trigrams
 from tests.tasks.made import make_task
 from tfscale import cli
 from tfscale.analysis.slices import slices, total_perplexity
@@ -14,10 +15,7 @@ from tfscale.analysis.slicing import document_scores, score_task_groups
 from tfscale.artifacts.run import RunArtifact
 from tfscale.config import GRUConfig
 from tfscale.errors import DataError
-from tfscale.files.paths import write_json
 from tfscale.models import build_network
-from tfscale.ngram import count_ngrams, estimate
-from tfscale.ngram.files import describe, write_model
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
@@ -98,16 +96,8 @@ def test_a_runs_texts_are_scored_one_by_one(texts, tmp_path):
 
 
 def test_from_the_command_line(texts, tmp_path, capsys):
-    tokenizer = ByteTokenizer()
-    ids = [*tokenizer.encode("the cat sat"), tokenizer.end_id] * 5
-    with count_ngrams([np.array(ids)], order=3, vocabulary_size=257, end_id=256) as counts:
-        model = estimate(counts, vocabulary_size=257, end_id=256)
-    folder = tmp_path / "run"
-    tokenizer.save(str(folder / "tokenizer"))
-    write_model(model, str(folder / "model.ngram"))
-    described = describe(model, tokenizer, str(folder / "model.ngram"))
-    write_json(str(folder / "model.json"), described.to_dict())
-    words = ["evaluate", str(folder), "--text", texts, "--slice-by", "who"]
+    folder = make_trigrams(tmp_path / "run", "the cat sat")
+    words = ["evaluate", folder, "--text", texts, "--slice-by", "who"]
     assert cli.main(words) == 0
     shown = capsys.readouterr().out
     assert "perplexity" in shown and "largest gap" in shown and "y above x" in shown

@@ -9,6 +9,7 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import make_run
+from tests.ngram.made import make_trigrams
 from tests.tasks.made import make_task
 from tfscale.artifacts import opened
 from tfscale.artifacts.exported import BundleArtifact, FileArtifact
@@ -19,10 +20,7 @@ from tfscale.config import GRUConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.device import BundleModel
 from tfscale.errors import CheckpointError, ConfigError
-from tfscale.files.paths import write_json
 from tfscale.models import build_network
-from tfscale.ngram import count_ngrams, estimate
-from tfscale.ngram.files import describe, write_model
 from tfscale.runs.save import save_run
 from tfscale.tasks.predictor import TaskPredictor
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
@@ -32,15 +30,7 @@ SIZE = {"vocabulary_size": 257, "sequence_length": 8, "embedding_dim": 8, "hidde
 
 @pytest.fixture(scope="module")
 def ngrams(tmp_path_factory):
-    tokenizer, folder = ByteTokenizer(), tmp_path_factory.mktemp("ngrams")
-    ids = np.array([*tokenizer.encode("the cat sat"), tokenizer.end_id] * 5)
-    with count_ngrams([ids], order=3, vocabulary_size=257, end_id=256) as counts:
-        model = estimate(counts, vocabulary_size=257, end_id=256)
-    tokenizer.save(str(folder / "tokenizer"))
-    write_model(model, str(folder / "model.ngram"))
-    described = describe(model, tokenizer, str(folder / "model.ngram"))
-    write_json(str(folder / "model.json"), described.to_dict())
-    return str(folder)
+    return make_trigrams(tmp_path_factory.mktemp("ngrams"), "the cat sat")
 
 
 @pytest.fixture(scope="module")

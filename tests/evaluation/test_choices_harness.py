@@ -121,10 +121,10 @@ def adapter(template, model):
             return answers
 
         def loglikelihood_rolling(self, requests, **_):
-            raise NotImplementedError
+            pytest.fail("multiple choice asks for the likelihood of continuations alone")
 
         def generate_until(self, requests, **_):
-            raise NotImplementedError
+            pytest.fail("multiple choice asks for the likelihood of continuations alone")
 
     return Answers()
 

@@ -4,12 +4,12 @@ import gzip
 import json
 import math
 
-import numpy as np
 import pytest
 
 import tfscale
 from tests.evaluation.test_choice_forms import LAMBADA, MMLU, OWN
 from tests.exporting.exported import make_run
+from tests.ngram.made import make_trigrams
 from tfscale import cli
 from tfscale.artifacts.exported import BundleArtifact
 from tfscale.artifacts.run import RunArtifact
@@ -18,10 +18,7 @@ from tfscale.device import BundleModel
 from tfscale.errors import ConfigError, DataError
 from tfscale.evaluation.choosing import evaluate_choices
 from tfscale.evaluation.continuations import ContinuationModel, Scored
-from tfscale.files.paths import write_json
 from tfscale.models import build_network
-from tfscale.ngram import count_ngrams, estimate
-from tfscale.ngram.files import describe, write_model
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 
@@ -145,15 +142,7 @@ def test_records_that_cannot_be_are_named_with_their_place(tmp_path):
 @pytest.fixture(scope="module")
 def ngrams(tmp_path_factory):
     """Trigrams of bytes of a text in which the sky is blue."""
-    tokenizer, folder = ByteTokenizer(), tmp_path_factory.mktemp("ngrams")
-    ids = np.array([*tokenizer.encode("the sky is blue"), tokenizer.end_id] * 5)
-    with count_ngrams([ids], order=3, vocabulary_size=257, end_id=256) as counts:
-        model = estimate(counts, vocabulary_size=257, end_id=256)
-    tokenizer.save(str(folder / "tokenizer"))
-    write_model(model, str(folder / "model.ngram"))
-    described = describe(model, tokenizer, str(folder / "model.ngram"))
-    write_json(str(folder / "model.json"), described.to_dict())
-    return str(folder)
+    return make_trigrams(tmp_path_factory.mktemp("ngrams"), "the sky is blue")
 
 
 def test_the_command_on_packed_files(ngrams, tmp_path, capsys):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.gpt2 import gpt2
-from tfscale.config import BERTConfig, ExportConfig, LSTMConfig, PrepareConfig, TrainConfig
-from tfscale.data.prepare import prepare
+from tests.lines import prepared_lines
+from tfscale.config import BERTConfig, ExportConfig, LSTMConfig, TrainConfig
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError
@@ -48,23 +48,7 @@ TRAIN = TrainConfig(
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Lines of 4 to 60 bytes, some of which are longer than a window."""
-    folder = tmp_path_factory.mktemp("apart")
-    words = "red blue green old new big small cat mat sat".split()
-    rng = np.random.default_rng(0)
-    lines = [" ".join(rng.choice(words, 1 + n % 13)) for n in range(150)]
-    (folder / "text.txt").write_text("\n".join(lines))
-    prepare(
-        PrepareConfig(
-            text=[str(folder / "text.txt")],
-            documents="line",
-            tokenizer="byte",
-            output=str(folder / "data"),
-            validation_fraction=0.1,
-            test_fraction=0.0,
-        ),
-        progress=False,
-    )
-    return str(folder / "data")
+    return prepared_lines(tmp_path_factory.mktemp("apart"))
 
 
 @pytest.fixture(scope="module", params=MODELS)

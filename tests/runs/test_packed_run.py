@@ -4,16 +4,15 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from tests.gpt2 import gpt2
+from tests.lines import prepared_lines
 from tfscale import cli
-from tfscale.config import BERTConfig, LSTMConfig, NGramConfig, PrepareConfig, TrainConfig
+from tfscale.config import BERTConfig, LSTMConfig, NGramConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.packing.plan import packed_plan
-from tfscale.data.prepare import prepare
 from tfscale.errors import ConfigError
 from tfscale.runs.folder import load_run
 from tfscale.runs.reading import Reading
@@ -41,22 +40,7 @@ TRAIN = TrainConfig(
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Lines of 4 to 60 bytes, some of which are longer than a window."""
-    folder = tmp_path_factory.mktemp("packed")
-    words = "red blue green old new big small cat mat sat".split()
-    rng = np.random.default_rng(0)
-    lines = [" ".join(rng.choice(words, 1 + n % 13)) for n in range(150)]
-    (folder / "text.txt").write_text("\n".join(lines))
-    config = PrepareConfig(
-        text=[str(folder / "text.txt")],
-        documents="line",
-        tokenizer="byte",
-        output=str(folder / "data"),
-        validation_fraction=0.1,
-        test_fraction=0.0,
-        shards=3,
-    )
-    prepare(config, progress=False)
-    return str(folder / "data")
+    return prepared_lines(tmp_path_factory.mktemp("packed"), shards=3)
 
 
 @pytest.fixture(scope="module")

@@ -57,10 +57,8 @@ def same(found, expected):
 
 def test_rows_by_hand(tiny_data_dir, tmp_path):
     """Documents of 4, 3, 1, 10, 2 and 1 tokens in rows of 8: 10 is cut into 8 and 2."""
-    documents = [np.array(ids) for ids in (
-        [1, 2, 3, END], [4, 5, END], [END], [10, 11, 12, 13, 14, 15, 16, 17, 18, END],
-        [20, END], [END],
-    )]  # fmt: skip
+    ids = [[1, 2, 3], [4, 5], [], [10, 11, 12, 13, 14, 15, 16, 17, 18], [20], []]
+    documents = [np.array([*document, END]) for document in ids]
     data = documented_data(tiny_data_dir, tmp_path / "data", documents, [21])
     [(inputs, targets, weights)] = batches(
         data, 1, sequence_length=8, global_batch_size=3, shuffle_windows=1

@@ -1,5 +1,6 @@
 """The base of the steps: errors that a user can mend are left in the folder."""
 
+import abc
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ class Watched(beam.DoFn):
             self._busy = None
 
 
-class Step(Watched):
+class Step(Watched, abc.ABC):
     """A step of the pipeline that leaves files.
 
     A runner would try a step again that raises an error, and then show a trace of a worker. So what
@@ -67,13 +68,13 @@ class Step(Watched):
                 raise
             self.fail(write_error(self.job.config.output, error))
 
+    @abc.abstractmethod
     def work(self, element: Any) -> Iterator[Any]:
         """Does the work of an element.
 
         Raises:
             TfscaleError: what the user has to mend.
         """
-        raise NotImplementedError
 
     def fail(self, error: TfscaleError, *order: int) -> None:
         """Leaves an error; `order` is its place within the step."""
