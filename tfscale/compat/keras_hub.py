@@ -39,19 +39,23 @@ def tied(backbone: keras.Model) -> bool | None:
     return getattr(backbone, "tie_word_embeddings", None)
 
 
-def load_backbone(preset: str) -> keras.Model:
+def load_backbone(preset: str, given: Mapping[str, object]) -> keras.Model:
     """Returns the backbone of a preset, every weight of which is in the files.
 
     Keras only warns of layers for which a file has no weights, and leaves them at random. It finds
     such in a preset of a Llama with tied tables, because its config does not say that they are; so
     a preset that lacks weights is loaded once more with tied tables.
+
+    Args:
+        preset: its name or folder.
+        given: options of the backbone that go before those of the preset.
     """
     import keras_hub
 
     def load(**options: object) -> keras.Model:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=r"[\s\S]*freshly-initialized weights")
-            return keras_hub.models.Backbone.from_preset(preset, **options)
+            return keras_hub.models.Backbone.from_preset(preset, **given, **options)
 
     try:
         return load()

@@ -19,6 +19,7 @@ from tfscale.compat import keras_hub as hub
 from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
+from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_reader import HubReader
 from tfscale.models.transformer import TransformerLM
 from tfscale.registry import HUB_READERS
@@ -129,12 +130,14 @@ def backbone_of(source: keras.Model | str) -> keras.Model:
     """Returns the backbone of a `CausalLM`, of a backbone, or of a preset.
 
     Raises:
-        ConfigError: there is no such preset, or it is not one of a decoder.
+        ConfigError: there is no such preset, it is not one of a decoder, or it has an option that
+            keras-hub would pass over.
     """
     if not isinstance(source, str):
         return hub.backbone_in(source)
+    given = unread_options(source)
     try:
-        return hub.load_backbone(source)
+        return hub.load_backbone(source, given)
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
         raise ConfigError(preset_message(source, error)) from error
 
