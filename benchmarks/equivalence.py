@@ -75,11 +75,14 @@ def train_all(
     quick: bool,
     optimizers: Sequence[str] = tuple(OPTIMIZERS),
 ) -> None:
-    """Trains every case under each strategy, one strategy after the other."""
+    """Trains every case under each strategy, one strategy after the other.
+
+    What the folder holds already is not trained again.
+    """
     for label in strategies:
         name, devices = STRATEGIES[label]
         output = os.path.join(folder, label)
-        os.makedirs(output)
+        os.makedirs(output, exist_ok=True)
         words = [
             name,
             "--devices",
@@ -145,9 +148,15 @@ def compare(
     return gaps
 
 
-def language_models(quick: bool, optimizers: Sequence[str], console: Console) -> list[Gap]:
-    """Trains the language models under every strategy, and prints how far apart they are."""
-    with _folder() as folder:
+def language_models(
+    quick: bool, optimizers: Sequence[str], kept: str | None, console: Console
+) -> list[Gap]:
+    """Trains the language models under every strategy, and prints how far apart they are.
+
+    Args:
+        kept: a folder that keeps the results.
+    """
+    with _folder(kept) as folder:
         train_all(folder, list(STRATEGIES), quick, optimizers)
         gaps = compare(folder, list(STRATEGIES), quick, optimizers)
     table = Table(title="differences from one device without micro-batches, 50 steps")
@@ -221,7 +230,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a few of each kind, without XLA")
     parser.add_argument(
-        "--folder", help="keeps the models' results: a run that was stopped goes on from them"
+        "--folder", help="keeps the results: a run that was stopped goes on from them"
     )
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
@@ -229,7 +238,8 @@ def main() -> None:
     gaps: list[Gap] = []
     compared: list[Compared] = []
     if options.part != "models":
-        gaps = language_models(options.quick, options.optimizers, console)
+        kept = os.path.join(options.folder, "language") if options.folder else None
+        gaps = language_models(options.quick, options.optimizers, kept, console)
     if options.part != "language":
         named = options.cases or [
             n for n, case in MODEL_CASES.items() if case.quick >= options.quick
@@ -244,11 +254,11 @@ def main() -> None:
         }
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
-    kept = all(gap.kept for gap in gaps) and all(one.ok for one in compared)
-    if kept and compared and not options.quick and not options.cases:
+    same = all(gap.kept for gap in gaps) and all(one.ok for one in compared)
+    if same and compared and not options.quick and not options.cases:
         equivalence_page.PAGE.write_text(equivalence_page.page(compared), encoding="utf-8")
         print(f"wrote {equivalence_page.PAGE}")
-    sys.exit(0 if kept else 1)
+    sys.exit(0 if same else 1)
 
 
 if __name__ == "__main__":

@@ -174,8 +174,13 @@ def train(case: Case, chosen: tf.distribute.Strategy, xla: bool = True) -> dict[
     return {"losses": np.array(losses.values), **weights, **averages}
 
 
+def path(options: argparse.Namespace, case: Case) -> str:
+    """Returns the file with the results of a case."""
+    return os.path.join(options.output, f"{case.name}.npz")
+
+
 def main() -> None:
-    """Trains all cases under one strategy."""
+    """Trains all cases under one strategy that the output folder does not hold."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -196,10 +201,14 @@ def main() -> None:
     wanted = cases(options.quick, options.optimizers)
     if options.strategy == "single":
         wanted += [c for case in wanted if case.precision != "float32" for c in controls(case)]
-    for case in dict.fromkeys(wanted):
+    # Listed before the first is trained, so that all workers leave out the same ones.
+    missing = [case for case in dict.fromkeys(wanted) if not os.path.exists(path(options, case))]
+    for case in missing:
         results = train(case, chosen, xla=not options.quick)
         if Workers(chosen).is_chief:
-            np.savez(os.path.join(options.output, f"{case.name}.npz"), **results)
+            # Renamed when it is whole, so that a file of a run that was stopped is none.
+            np.savez(path(options, case) + ".partial.npz", **results)
+            os.replace(path(options, case) + ".partial.npz", path(options, case))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def test_a_classifier_learns_and_its_file_predicts_the_same(name, run, capsys):
         assert f"{text}: {label} " in printed
 
 
+@pytest.mark.slow
 def test_the_language_model_predicts_characters_that_it_has_not_read(run, capsys):
     names = run("simple_rnn_language_model")
     model, file, ids = names["model"], tfscale.device.load(names["folder"]), names["ids"]

@@ -113,6 +113,7 @@ def test_a_trial_that_cannot_run_is_named_before_any_does(tmp_path, trial, messa
         recipe_search.read_trials(trials_file(tmp_path, trial), ["python-stdlib", "book"])
 
 
+@pytest.mark.slow
 def test_two_trials_run_once_and_have_the_losses_of_the_command(tmp_path, capsys):
     words = "the quick brown fox jumps over the lazy dog and runs into a deep wood . \n"
     (tmp_path / "book.txt").write_text(words * 60)

@@ -21,6 +21,7 @@ def test_names_are_known_without_an_import():
         "print(*r.FORMATS.names()); print(*r.FAMILIES.names()); print(*r.RECIPES.names())\n"
         "print(*r.TASKS.names()); print(*r.TOKENIZERS.names()); print(*r.READERS.names())\n"
         "print(*r.SCHEDULES.names()); print(*r.FILTERS.names()); print(*r.REMOVALS.names())\n"
+        "print(*r.CHOICE_FORMS.names())\n"
         "print(sorted(set(sys.modules) & {'tensorflow', 'keras', 'numpy', 'tfscale.tasks'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -34,6 +35,7 @@ def test_names_are_known_without_an_import():
         "constant cosine inverse_sqrt linear wsd",
         "c4 fineweb gopher_quality gopher_repetition language length symbols",
         "emails keys phones",
+        "arc choices hellaswag lambada mmlu piqa",
         "[]",
     ], done.stderr
 

@@ -5,6 +5,7 @@ from tfscale import device as device
 from tfscale.api import benchmark as benchmark
 from tfscale.api import compress_ as compress_
 from tfscale.api import correct as correct
+from tfscale.api import embed as embed
 from tfscale.api import evaluate as evaluate
 from tfscale.api import explain as explain
 from tfscale.api import export as export
@@ -58,6 +59,8 @@ from tfscale.errors import TfscaleError as TfscaleError
 from tfscale.errors import TokenizerError as TokenizerError
 from tfscale.errors import TrainingError as TrainingError
 from tfscale.errors import WorkerLostError as WorkerLostError
+from tfscale.evaluation.choices import ChoiceForm as ChoiceForm
+from tfscale.evaluation.choices import Choices as Choices
 from tfscale.exporting.format import ExportFormat as ExportFormat
 from tfscale.exporting.keras_model import export_keras as export_keras
 from tfscale.launching.launcher import launch as launch

@@ -24,6 +24,12 @@ class DataError(TfscaleError):
     """Text, shards or a manifest that are missing, damaged, or do not belong together."""
 
 
+class EngineError(TfscaleError):
+    """A pipeline that failed on its workers. Nothing may be wrong with the input."""
+
+    exit_code = 1
+
+
 class TokenizerError(TfscaleError):
     """A tokenizer that cannot be trained, loaded, or that does not fit the data or the model."""
 

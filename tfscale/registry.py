@@ -83,6 +83,10 @@ class Registry(Generic[T]):
             raise ConfigError(f"no {self.what} {name!r}; {hint}")
         return self._registered[name]
 
+    def registered(self) -> list[T]:
+        """Returns the classes that are registered so far, without importing tfscale's others."""
+        return list(self._registered.values())
+
     def unregistered(self, name: object) -> str:
         """Returns, for messages about a file that names it, that a class is not registered here."""
         return (
@@ -156,12 +160,16 @@ COMPRESSIONS: Registry[AnyClass] = Registry("compression", "tfscale.text.compres
 """See `tfscale.text.compression.Compression`."""
 ARCHIVES: Registry[AnyClass] = Registry("archive", "tfscale.text.archives")
 """See `tfscale.text.archive.Archive`."""
+ENGINES: Registry[AnyClass] = Registry("engine", "tfscale.data.engines")
+"""See `tfscale.data.engine.Engine`."""
 FILTERS: Registry[AnyClass] = Registry("filter", "tfscale.text.filters")
 """See `tfscale.text.filter.Filter`."""
 REMOVALS: Registry[AnyClass] = Registry("removal", "tfscale.text.removals")
 """See `tfscale.text.removal.Removal`."""
 TASKS: Registry[AnyClass] = Registry("task", "tfscale.tasks.kinds")
 """See `tfscale.tasks.task.Task`."""
+CHOICE_FORMS: Registry[AnyClass] = Registry("form of multiple choice", "tfscale.evaluation.forms")
+"""See `tfscale.evaluation.choices.ChoiceForm`."""
 RECIPES: Registry[AnyClass] = Registry("quantization recipe", "tfscale.models.recipes")
 """See `tfscale.models.recipe.Recipe`."""
 OPTIMIZERS: Registry[AnyClass] = Registry("optimizer", "tfscale.config.optimizers")
@@ -171,13 +179,18 @@ SCHEDULES: Registry[AnyClass] = Registry("schedule", "tfscale.config.schedules")
 LAYER_STEPS: Registry[AnyClass] = Registry("layer step", "tfscale.models.stepping.kinds")
 """See `tfscale.models.stepping.layer_step.LayerStep`."""
 
+HUB_READERS: Registry[AnyClass] = Registry(
+    "architecture of keras-hub", "tfscale.models.hub_readers"
+)
+"""See `tfscale.models.hub_reader.HubReader`."""
+
 
 def register(cls: Registered) -> Registered:
     """Makes a subclass of one of tfscale's interfaces known by its name.
 
     Args:
         cls: a subclass of `LanguageNetwork`, `ExportFormat`, `Tokenizer`, `Reader`, `Filter`,
-            `Removal`, `Task`, `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
+            `Removal`, `Task`, `ChoiceForm`, `Recipe`, `OptimizerSpec`, `Schedule` or `LayerStep`.
 
     Returns:
         The class, so that this can decorate it.
@@ -194,7 +207,8 @@ def register(cls: Registered) -> Registered:
     if enter is None:
         raise ConfigError(
             "register takes a subclass of LanguageNetwork, ExportFormat, Tokenizer, Reader, Filter,"
-            f" Removal, Task, Recipe, OptimizerSpec, Schedule or LayerStep; received {cls!r}"
+            " Removal, Task, ChoiceForm, Recipe, OptimizerSpec, Schedule or LayerStep; received"
+            f" {cls!r}"
         )
     enter()
     return cls

@@ -6,7 +6,10 @@ byte for byte.
 """
 
 import builtins
+import contextlib
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -60,11 +63,28 @@ def print(
     builtins.print(shown_on(sep.join(map(str, values)), stream), end=end, file=stream, flush=flush)
 
 
+_kept: ContextVar[list[str] | None] = ContextVar("kept", default=None)
+
+
+@contextlib.contextmanager
+def kept_lines() -> Iterator[list[str]]:
+    """Keeps the lines of `note` and `to_stderr` in the block, for a process that shows them."""
+    lines: list[str] = []
+    token = _kept.set(lines)
+    try:
+        yield lines
+    finally:
+        _kept.reset(token)
+
+
 def to_stderr(text: str) -> None:
     """Writes a line of progress to stderr."""
+    if (lines := _kept.get()) is not None:
+        lines.append(text)
+        return
     print(text, file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
     """Writes a line to stderr that the reader of a result has to know."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    to_stderr(f"note: {text}")

@@ -885,6 +885,7 @@ def test_every_command_is_complete_and_has_its_function():
         "import",
         "explain",
         "swap",
+        "embed",
     }
     assert evaluate.COMMAND.parse(["run"]).split == "validation"
 

@@ -13,6 +13,8 @@ ALLOWED = {
     # Runs in an environment of its own, where nothing of tfscale is: the one file for jax.
     "workflows/tpu_check/compiler.py",
 }
+NAMED_TUPLES = {"_asdict", "_fields", "_replace"}
+"""What Python documents for named tuples: no private names, whatever they look like."""
 ARGPARSE = {"_prog", "_fill_text", "_format_usage", "_get_help_string", "_format_action_invocation"}
 """Names that argparse offers to subclasses of `HelpFormatter`, as jsonargparse's formatter uses them."""
 
@@ -78,7 +80,9 @@ def private_names_of_others(tree: ast.Module, own: set[str], compat: set[str]) -
             if node.func.id in ("getattr", "hasattr", "setattr", "delattr"):
                 texts = [part for part in node.args[1:2] if isinstance(part, ast.Constant)]
                 names = {str(text.value) for text in texts} - own
-        found += [f"{name}:{node.lineno}" for name in names - ARGPARSE if is_private(name)]
+        found += [
+            f"{name}:{node.lineno}" for name in names - ARGPARSE - NAMED_TUPLES if is_private(name)
+        ]
         if isinstance(node, ast.ImportFrom | ast.Import):
             module = getattr(node, "module", None)
             for name in [module] if module else [alias.name for alias in node.names]:

@@ -42,9 +42,12 @@ def test_layers_of_gpt2():
     )
 
 
-@pytest.mark.parametrize("family", ["LlamaBackbone", "MistralBackbone", "QwenBackbone"])
+@pytest.mark.parametrize(
+    "family", ["LlamaBackbone", "MistralBackbone", "QwenBackbone", "Qwen3Backbone"]
+)
 def test_layers_of_llama(family):
-    [block] = getattr(keras_hub.models, family)(**GROUPS).transformer_layers
+    options = {"head_dim": 2} if family == "Qwen3Backbone" else {}
+    [block] = getattr(keras_hub.models, family)(**GROUPS, **options).transformer_layers
     layers = compat.llama_layers(block)
     attention = [(8, 4, 2), (8, 2, 2), (8, 2, 2), (4, 2, 8)]
     assert kernel_shapes(layers) == [*attention, (8, 12), (12, 8)]
@@ -53,6 +56,13 @@ def test_layers_of_llama(family):
     assert all(
         norm.scale.shape == (8,) for norm in (layers.attention_norm, layers.feed_forward_norm)
     )
+
+
+def test_norms_of_qwen_3():
+    [block] = keras_hub.models.Qwen3Backbone(head_dim=6, **GROUPS).transformer_layers
+    norms = compat.qwen3_norms(block)
+    assert [tuple(norm.scale.shape) for norm in norms] == [(6,), (6,)]
+    assert norms[0] is not norms[1]
 
 
 def test_the_answers_of_a_tokenizer():

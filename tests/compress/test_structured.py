@@ -37,9 +37,18 @@ def random_weights(network):
 
 
 MODERN = {"query_key_norm": True, "activation": "relu_squared", "embedding_skip": True}
+LAYERS = {
+    "positions": "rope",
+    "sandwich_norm": True,
+    "query_key_value_bias": True,
+    "attention_window": 4,
+    "global_every": 2,
+    "local_rope_base": 50.0,
+    "query_scale_dim": 5,
+}
 
 
-@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
+@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN, LAYERS])
 def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(changes):
     config = gpt2(**{**vars(TRANSFORMER), **changes})
     network = random_weights(models.build_network(config, seed=1))
@@ -57,7 +66,7 @@ def test_feed_forward_units_that_nobody_reads_leave_without_a_trace(changes):
     )
 
 
-@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN])
+@pytest.mark.parametrize("changes", [{"use_bias": True}, {"use_bias": False}, MODERN, LAYERS])
 def test_heads_that_nobody_reads_leave_without_a_trace(changes):
     config = gpt2(**{**vars(TRANSFORMER), "num_heads": 4, **changes})
     network = random_weights(models.build_network(config, seed=1))

@@ -76,7 +76,7 @@ def test_the_gradient_is_taken_at_the_rounded_weights():
         )
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm"])
+@pytest.mark.parametrize("family", ["transformer", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_rounding_and_teacher_in_every_way_of_taking_a_step(family):
     def tune(model):
         quantize_aware(model, "int4")

@@ -43,6 +43,7 @@ def test_a_run_compiles_with_its_options():
         "streams": 4,
         "pass_steps": 6,
         "document_start": 8,
+        "document_end": None,
     }
 
 

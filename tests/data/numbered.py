@@ -11,7 +11,14 @@ from tfscale.data.index import INDEX_FILE, write_index
 
 
 def numbered_data(
-    folder, path, lengths, dtype="uint16", sources=None, record_tokens=None, member_records=None
+    folder,
+    path,
+    lengths,
+    dtype="uint16",
+    sources=None,
+    record_tokens=None,
+    member_records=None,
+    tokens=None,
 ):
     """Writes a data folder whose training tokens are 0, 1, 2 ... over all shards; returns its path.
 
@@ -23,6 +30,7 @@ def numbered_data(
         sources: the source of each shard.
         record_tokens: tokens of a record.
         member_records: records of a member.
+        tokens: other ids than 0, 1, 2 ..., as many as all shards have.
     """
     shutil.copytree(folder, path)
     for old in [*path.glob("train-*"), path / INDEX_FILE]:
@@ -34,9 +42,10 @@ def numbered_data(
     with mock.patch.multiple(shards, **sizes):
         for number, length in enumerate(lengths):
             kind = np.dtype(dtype).newbyteorder("<")
-            np.arange(start, start + length, dtype=kind).tofile(path / "tokens")
-            tokens = str(path / "tokens")
-            written += shards.write_shards(str(path), f"part{number}", tokens, kind.itemsize, 1, 1)
+            ids = np.arange(start, start + length) if tokens is None else tokens[start:][:length]
+            ids.astype(kind).tofile(path / "tokens")
+            file = str(path / "tokens")
+            written += shards.write_shards(str(path), f"part{number}", file, kind.itemsize, 1, 1)
             start += length
     (path / "tokens").unlink()
     write_index(

@@ -45,6 +45,7 @@ RUNS = {
     **dict.fromkeys(("finetune", "predict"), "tests/tasks/test_finetune.py"),
     "compare": "tests/workflows/test_compare.py",
     "compress": "tests/compress/test_compress.py",
+    "embed": "tests/inference/test_embedding.py",
     "explain": "tests/analysis/test_explaining.py",
     "import": "tests/runs/test_hub_run.py",
     "launch": "tests/launching/test_training_processes.py",

@@ -54,6 +54,8 @@ def examples(tmp_path, monkeypatch):
     [block] = blocks("docs/commands.md", "yaml")
     for name in ("lstm.yaml", "config.yaml"):
         (tmp_path / name).write_text(block.code)
+    [block] = blocks("docs/data.md", "yaml")
+    (tmp_path / "prepare.yaml").write_text(block.code)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
 
@@ -102,8 +104,9 @@ def test_yaml_is_read_by_its_command(page, examples):
         Path(head[1]).write_text(block.code)
         options = cli.COMMANDS[head[2]].parse(head[3].split())
         for section, values in yaml.safe_load(block.code).items():
-            for name, value in values.items():
-                assert getattr(getattr(options, section), name) == value, (block.place, name)
+            for name, value in values.items() if isinstance(values, dict) else [(section, values)]:
+                holder = getattr(options, section) if isinstance(values, dict) else options
+                assert getattr(holder, name) == value, (block.place, name)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -17,7 +17,7 @@ FILES = {
     "README.md": ("book.txt",),
     "docs/index.md": ("book.txt",),
     "docs/export.md": ("run",),
-    "docs/numbers.md": ("run",),
+    "docs/numbers.md": ("run", "questions.jsonl"),
     "docs/tasks.md": ("run", "train.conll"),
     "docs/device.md": ("export", "task-export", "bilstm-export"),
     "docs/tutorials/device.md": ("export",),

@@ -58,6 +58,10 @@ class World:
     def make_train_csv(self, path: Path) -> None:
         path.write_text(OPINIONS, encoding="utf-8")
 
+    def make_questions_jsonl(self, path: Path) -> None:
+        question = '{"context": "The sky is", "choices": ["blue", "a ship"], "label": 0}\n'
+        path.write_text(question * 2, encoding="utf-8")
+
     def make_data(self, path: Path) -> None:
         tfscale.prepare(
             text=[str(self.made("book.txt"))],

@@ -20,7 +20,9 @@ from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError, TokenizerError
+from tfscale.evaluation.continuations import continuation
 from tfscale.evaluation.evaluate import evaluate_file, evaluate_run, text_stream
+from tfscale.evaluation.network_continuations import context_length, score_continuations
 from tfscale.exporting.tflite import export_tflite
 from tfscale.files.paths import read_json, write_json
 from tfscale.models import build_network
@@ -307,3 +309,17 @@ def test_bits_per_byte_of_an_earlier_folder_are_withheld(tmp_path):
         5,
     )
     assert evaluate_file(model, text_files=files, progress=False)["bits_per_byte"] > 0
+
+
+def test_a_file_scores_continuations_as_its_run_does(run, exported):
+    rows = [
+        continuation(run.tokenizer, context, choice)
+        for context in ("First", "", "A longer one: ")
+        for choice in (" held", " ж", "out")
+    ]
+    rows = [row.cut(exported.context_length) for row in rows]
+    expected, found = score_continuations(run.network, rows), exported.score_continuations(rows)
+    for one, other in zip(found, expected, strict=True):
+        assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-3)
+        assert one.greedy == other.greedy
+    assert exported.context_length == context_length(run.network)

@@ -91,7 +91,7 @@ def test_what_the_converter_folds_is_not_missing(name, tmp_path):
     "policy, cached",
     [
         ("mixed_bfloat16", True),
-        ("mixed_float16", False),
+        pytest.param("mixed_float16", False, marks=pytest.mark.slow),
         pytest.param("mixed_bfloat16", False, marks=pytest.mark.slow),
         pytest.param("mixed_float16", True, marks=pytest.mark.slow),
     ],

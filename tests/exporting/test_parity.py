@@ -23,6 +23,7 @@ from tfscale.models import build_network
 from tfscale.models.logits import difference, spread
 
 RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
+SOON = ("int8", "int4_all")
 
 
 def compare(
@@ -56,11 +57,9 @@ def change_constants(content, change):
 @pytest.mark.parametrize(
     "family, quantize",
     [
-        *(("transformer", quantize) for quantize in RECIPES),
-        *(
-            pytest.param("lstm", quantize, marks=() if quantize == "int8" else pytest.mark.slow)
-            for quantize in RECIPES
-        ),
+        pytest.param(family, quantize, marks=() if quantize in SOON else pytest.mark.slow)
+        for family in ("transformer", "lstm")
+        for quantize in RECIPES
     ],
 )
 def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):

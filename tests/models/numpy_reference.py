@@ -128,14 +128,22 @@ def encoder_decoder(weights, source, target, num_layers, num_heads):
 
 
 def rotated(x, position, base):
-    """Pairs (i, i + K / 2) of x (K,) turned by position / base^(2 i / K) (Su et al. 2021)."""
-    half = len(x) // 2
-    out = np.empty(len(x))
+    """Pairs (i, i + R / 2) of the first R of x (K,) turned by position / base^(2 i / K) (Su et al. 2021), or by
+    position x base[i] where that is a list of R / 2."""
+    if not isinstance(base, list):
+        base = [base ** (-2 * i / len(x)) for i in range(len(x) // 2)]
+    half = len(base)
+    out = np.array(x)
     for i in range(half):
-        angle = position / base ** (2 * i / len(x))
+        angle = position * base[i]
         out[i] = x[i] * np.cos(angle) - x[i + half] * np.sin(angle)
         out[i + half] = x[i] * np.sin(angle) + x[i + half] * np.cos(angle)
     return out
+
+
+def output_norm(x, scale):
+    """A norm only where there is a scale."""
+    return x if scale is None else rms_norm(x, scale)
 
 
 def rms_norm(x, scale):
@@ -155,9 +163,12 @@ def llama(
     activation="swiglu",
     score_cap=0.0,
     logit_cap=0.0,
+    layers=None,
+    scale_width=0,
 ):
     """RMS norms, rotary positions, grouped queries, a window and first tokens seen everywhere, a gate; loops over heads
-    and positions. Query and key norms and mixes with the embedding where there are weights of them."""
+    and positions. Query and key norms, biases, norms of outputs and mixes with the embedding where there are weights of
+    them. `layers` has window and radians per token of each pair of numbers, layer by layer."""
     x = first = weights["tokens"][ids]
     for i in range(num_layers):
         w = {
@@ -166,7 +177,9 @@ def llama(
             if name.startswith(f"{i}.")
         }
         x = mixed(x, first, w)
-        rows = rms_norm(x, w["norm1"]) @ w["qkv"]
+        if layers is not None:
+            window, base = layers[i]
+        rows = rms_norm(x, w["norm1"]) @ w["qkv"] + w.get("qkv_bias", 0)
         ends = [num_heads * width, (num_heads + num_kv_heads) * width]
         query, key, value = np.split(rows, ends, axis=1)
         query = head_norms(query, w.get("query_norm"), width)
@@ -181,13 +194,14 @@ def llama(
             for t in range(len(ids)):
                 seen = [s for s in range(t + 1) if not window or s > t - window or s < everywhere]
                 scores = np.array([keys[s] @ rotated(query[t], t, base) for s in seen]) / np.sqrt(
-                    width
+                    scale_width or width
                 )
                 scores = capped(scores, score_cap)
                 values = rows[seen, value_at : value_at + width]
                 attended[t, head * width : (head + 1) * width] = softmax(scores) @ values
-        x = x + attended @ w["out"]
-        x = x + activated(rms_norm(x, w["norm2"]) @ w["expand"], activation) @ w["contract"]
+        x = x + output_norm(attended @ w["out"], w.get("after1"))
+        forwarded = activated(rms_norm(x, w["norm2"]) @ w["expand"], activation) @ w["contract"]
+        x = x + output_norm(forwarded, w.get("after2"))
     return capped(rms_norm(x, weights["norm"]) @ weights["softmax"], logit_cap)
 
 

@@ -189,6 +189,52 @@ CONFIGS = {
         attention_soft_cap=0.5,
         logit_soft_cap=2.0,
     ),
+    "gemma_3": gpt2(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=4,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=6,
+        feed_forward_dim=10,
+        positions="rope",
+        rope_base=200.0,
+        rope_scaling="linear",
+        rope_factor=4.0,
+        local_rope_base=20.0,
+        normalization="rms",
+        query_key_norm=True,
+        query_scale_dim=5,
+        activation="geglu",
+        attention_window=3,
+        global_every=2,
+        sandwich_norm=True,
+        scale_embeddings=True,
+        dropout=0.1,
+    ),
+    "llama_3_smollm_3": gpt2(
+        vocabulary_size=29,
+        sequence_length=12,
+        hidden_dim=16,
+        num_layers=3,
+        num_heads=2,
+        num_kv_heads=1,
+        feed_forward_dim=10,
+        positions="rope",
+        rope_base=100.0,
+        rope_fraction=0.75,
+        rope_scaling="llama3",
+        rope_factor=8.0,
+        rope_original_length=10,
+        rope_low_frequency_factor=0.4,
+        rope_high_frequency_factor=1.2,
+        no_rope_every=3,
+        normalization="rms",
+        activation="swiglu",
+        query_key_value_bias=True,
+        tie_embeddings=False,
+    ),
     "lstm": LSTMConfig(
         vocabulary_size=29,
         sequence_length=12,
@@ -280,6 +326,12 @@ def modern_weights(network, i):
         found |= {"query_norm": attention.query_norm.scale, "key_norm": attention.key_norm.scale}
     if mix is not None:
         found |= {"kept": mix.kept, "added": mix.added}
+    if attention.query_key_value.use_bias:
+        found["qkv_bias"] = attention.query_key_value.bias
+    if network.config.sandwich_norm:
+        block = network.blocks[i]
+        found["after1"] = block.attention_output_norm.scale
+        found["after2"] = block.feed_forward_output_norm.scale
     return {f"{i}.{name}": value for name, value in found.items()}
 
 
@@ -344,9 +396,19 @@ def test_transformer_equals_numpy_reference(name):
 
 
 LLAMAS = ["llama", "llama_window", "llama_uneven_window", "llama_global"]
+LOCAL = 3, [20 ** (-i / 3) for i in range(3)]
+GLOBAL = 0, [200 ** (-i / 3) / 4 for i in range(3)]
+# The first 6 of 8 numbers turn; pairs go 1.59, 0.34 and 0.07 times around in 10 tokens: as they are, stretched 8 times
+# (0.34 is below 0.4), and stretched too.
+STRETCHED = 0, [1.0, 100 ** (-1 / 3) / 8, 100 ** (-2 / 3) / 8]
+LAYERS = {
+    "gemma_3": [LOCAL, GLOBAL, LOCAL, GLOBAL],
+    "llama_3_smollm_3": [STRETCHED, STRETCHED, (0, [])],
+}
+"""Window, and radians per token of each pair of numbers, of each layer."""
 
 
-@pytest.mark.parametrize("name", [*LLAMAS, "llama_modern", "gemma_caps"])
+@pytest.mark.parametrize("name", [*LLAMAS, "llama_modern", "gemma_caps", *LAYERS])
 def test_llama_equals_numpy_reference(name):
     config = CONFIGS[name]
     network = randomized(config)
@@ -365,6 +427,7 @@ def test_llama_equals_numpy_reference(name):
     tied = np.asarray(network.token_embedding.embeddings).T
     w["softmax"] = tied if config.tie_embeddings else network.token_embedding.reverse_embeddings
     w = {key: np.asarray(value, np.float64) for key, value in w.items()}
+    w["tokens"] = w["tokens"] * (4 if config.scale_embeddings else 1)
     expected = np.stack(
         [
             numpy_reference.llama(
@@ -380,6 +443,8 @@ def test_llama_equals_numpy_reference(name):
                 config.activation,
                 config.attention_soft_cap,
                 config.logit_soft_cap,
+                LAYERS.get(name),
+                config.query_scale_dim,
             )
             for row in ids()
         ]
@@ -456,18 +521,19 @@ def test_bilstm_equals_numpy_reference(name):
     table = np.asarray(network.token_embedding.embeddings, np.float64)
     softmax = table.T if config.tie_embeddings else np.asarray(body.output_layer.kernel, np.float64)
     bias = 0.0 if config.tie_embeddings else np.asarray(body.output_layer.bias, np.float64)
-    row = ids(1)[0]
-    expected = []
-    for t in range(12):
-        before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
-        rest = row[t + 2 :][::-1]
-        after = (
-            numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1]
-            if len(rest)
-            else np.zeros(10)
-        )
-        expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
-    np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
+    for length in (12, 2, 1):
+        row = ids(1)[0][:length]
+        expected = []
+        for t in range(length):
+            before = numpy_reference.lstm(parts["forward"], row[: t + 1], config.num_layers)[-1]
+            rest = row[t + 2 :][::-1]
+            after = (
+                numpy_reference.lstm(parts["backward"], rest, config.num_layers)[-1]
+                if len(rest)
+                else np.zeros(10)
+            )
+            expected.append((np.concatenate([before, after]) @ join + join_bias) @ softmax + bias)
+        np.testing.assert_allclose(network(row[None])[0], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bilstm", "bilstm_untied"])
@@ -610,7 +676,14 @@ def test_rematerialization_leaves_names_and_file_as_they_are(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["transformer_untied_bias", "transformer_modern", "llama_modern", "lstm_tied_projected"]
+    "name",
+    [
+        "transformer_untied_bias",
+        "transformer_modern",
+        "llama_modern",
+        "gemma_3",
+        "lstm_tied_projected",
+    ],
 )
 def test_saved_model_comes_back_equal(name, tmp_path):
     network = randomized(CONFIGS[name])

@@ -52,7 +52,17 @@ MODERN = dataclasses.replace(
     attention_soft_cap=0.7,
     logit_soft_cap=2.0,
 )
-CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA, "modern": MODERN}
+LAYERS = dataclasses.replace(
+    GEMMA,
+    num_layers=3,
+    sandwich_norm=True,
+    query_scale_dim=5,
+    query_key_value_bias=True,
+    no_rope_every=2,
+    rope_scaling="linear",
+    rope_factor=4.0,
+)
+CONFIGS = {"gpt": GPT, "llama": LLAMA, "gemma": GEMMA, "modern": MODERN, "layers": LAYERS}
 
 
 def made(architecture, name):

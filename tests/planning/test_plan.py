@@ -57,6 +57,15 @@ CAPPED = dataclasses.replace(
     logit_soft_cap=30.0,
     num_layers=4,
 )
+GEMMA_3 = dataclasses.replace(
+    LLAMA,
+    num_layers=4,
+    global_every=4,
+    global_tokens=0,
+    query_key_norm=True,
+    query_key_value_bias=True,
+    sandwich_norm=True,
+)
 GRU = GRUConfig(
     vocabulary_size=1000, sequence_length=64, embedding_dim=128, hidden_dim=256, num_layers=2
 )
@@ -88,6 +97,7 @@ SLOW = Chip("slow", 1e12, 1e12, 1e9, 1e10, 8, 1e9, 1e8, 0.5, "made up")
         LLAMA,
         dataclasses.replace(LLAMA, use_bias=True, feed_forward_rank=8, embedding_rank=16),
         MODERN,
+        GEMMA_3,
         dataclasses.replace(MODERN, num_layers=1, head_dim=20, tie_embeddings=False),
         dataclasses.replace(LLAMA, normalization="layer", use_bias=True, activation="gelu"),
         GRU,
@@ -116,6 +126,12 @@ def test_forward_operations_by_hand():
     # 4 that all meet.
     block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300 + 2 * 68 * 128
     assert LLAMA.costs().forward_flops == 2 * (2 * block + 128 * 1000)
+    # Three layers that meet 2 x 32 keys, and one that meets all 128.
+    block = 128 * (128 + 128) + 128 * 128 + 3 * 128 * 300
+    keys = 3 * 64 + 128
+    assert GEMMA_3.costs().forward_flops == 2 * (4 * block + 2 * keys * 128 + 128 * 1000)
+    assert GEMMA_3.costs().block_float32 == 4 * keys / 4
+    assert GEMMA_3.costs().largest_float32 == 4 * 128
     assert GRU.costs().forward_flops == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 1000)
     assert RNN.costs().forward_flops == 2 * (256 * (128 + 256) + 256 * 128 + 128 * 1000)
     assert NNLM.costs().forward_flops == 2 * (4 * 64 * 256 + 256 * 1000)
@@ -136,10 +152,15 @@ def slow(config, train=TRAIN):
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000),
             dataclasses.replace(TRAIN, global_batch_size=8),
         ),
-        (dataclasses.replace(LSTM, num_layers=2), TRAIN),
+        slow(dataclasses.replace(LSTM, num_layers=2)),
         slow(LLAMA),
         (MODERN, TRAIN),
         slow(CAPPED),
+        slow(GEMMA_3),
+        slow(
+            dataclasses.replace(GEMMA_3, num_layers=8),
+            dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),
+        ),
         slow(
             dataclasses.replace(MODERN, num_layers=6),
             dataclasses.replace(TRAIN, remat=True, loss_chunk_tokens=256),

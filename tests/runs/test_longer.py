@@ -76,7 +76,8 @@ def losses(output):
 
 
 @pytest.mark.parametrize(
-    "schedule", ["constant", pytest.param("inverse_sqrt", marks=pytest.mark.slow), "wsd"]
+    "schedule",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("constant", "inverse_sqrt")), "wsd"],
 )
 def test_a_finished_run_goes_on_bit_for_bit(data, tmp_path, schedule, capsys):
     whole, longer = tmp_path / "whole", tmp_path / "longer"
@@ -186,7 +187,8 @@ def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "epochs,per_batch", [(2, 4), pytest.param(0.5, 4, marks=pytest.mark.slow), (0.5, 8)]
+    "epochs,per_batch",
+    [*(pytest.param(epochs, 4, marks=pytest.mark.slow) for epochs in (2, 0.5)), (0.5, 8)],
 )
 def test_epochs_are_steps_of_the_data(data, tmp_path, epochs, per_batch):
     windows = sum(shard.tokens // 16 for shard in Manifest.load(data).split("train").shards)

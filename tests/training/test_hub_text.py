@@ -57,9 +57,62 @@ START = {
     "mistral": "<s>",
     "qwen2": None,
     "gemma": "<bos>",
+    "qwen3": None,
+    "llama3.2": "<|begin_of_text|>",
+    "gemma2": "<bos>",
+    "gemma3": "<bos>",
+    "phi3": "<s>",
+    "smollm3": None,
 }
 DIFFERS = ("llama", "llama3", "mistral", "gemma")
-"""Models whose start token is not their end token."""
+"""Models whose start token is not their end token, of which files are made."""
+WINDOWED = {
+    "head_dim": 8,
+    "use_post_ffw_norm": True,
+    "use_post_attention_norm": True,
+    "use_sliding_window_attention": True,
+    "sliding_window_size": 6,
+}
+OPTIONS = {
+    "llama3.2": {
+        "rope_max_wavelength": 500,
+        "rope_frequency_adjustment_factor": 32.0,
+        "rope_low_freq_factor": 1.0,
+        "rope_high_freq_factor": 4.0,
+        "rope_pretraining_sequence_length": 20,
+        "tie_word_embeddings": True,
+    },
+    "qwen3": {"head_dim": 12},
+    "gemma": {"head_dim": 8},
+    "gemma2": {**WINDOWED, "attention_logit_soft_cap": 5.0, "final_logit_soft_cap": 30.0},
+    "gemma3": {**WINDOWED, "num_layers": 6, "image_size": None},
+    "smollm3": {
+        "num_attention_heads": 4,
+        "num_layers": 4,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "rope_layer_enabled_list": [True, True, True, False],
+        "layer_types": ["full_attention"] * 4,
+        "mlp_bias": False,
+        "layer_norm_epsilon": 1e-6,
+        "max_position_embeddings": CONTEXT,
+        "rope_theta": 5_000_000.0,
+        "partial_rotary_factor": 1.0,
+    },
+}
+CLASSES = {
+    "llama": "Llama",
+    "llama3": "Llama3",
+    "llama3.2": "Llama3",
+    "mistral": "Mistral",
+    "qwen2": "Qwen",
+    "qwen3": "Qwen3",
+    "gemma": "Gemma",
+    "gemma2": "Gemma",
+    "gemma3": "Gemma3",
+    "phi3": "Phi3",
+    "smollm3": "SmolLM3",
+}
 
 
 def sentence_pieces(sample, **options):
@@ -96,6 +149,9 @@ def their_tokenizers():
     vocabulary, merges = model["vocab"], [" ".join(pair) for pair in model["merges"]]
     end = {"<|endoftext|>": len(vocabulary)}
     headers = {text: len(vocabulary) + number for number, text in enumerate(HEADERS)}
+    size = len(vocabulary) + 1
+    texts = "<|begin_of_text|>", "<|end_of_text|>", "<think>", "</think>"
+    thoughts = {text: len(vocabulary) + number for number, text in enumerate(texts)}
     llama = sentence_pieces(sample, model_type="bpe", normalization_rule_name="identity")
     gemma = sentence_pieces(
         sample,
@@ -121,6 +177,19 @@ def their_tokenizers():
         "mistral": hub.MistralTokenizer(llama),
         "qwen2": hub.QwenTokenizer(vocabulary | end, merges),
         "gemma": hub.GemmaTokenizer(gemma),
+        "qwen3": hub.Qwen3Tokenizer(vocabulary | end | {"<|im_end|>": size}, merges),
+        "llama3.2": hub.Llama3Tokenizer(vocabulary | headers, merges),
+        "gemma2": hub.GemmaTokenizer(gemma),
+        "gemma3": hub.Gemma3Tokenizer(gemma, has_vision_tokens=False),
+        "phi3": hub.Phi3Tokenizer(
+            sentence_pieces(
+                sample,
+                model_type="bpe",
+                normalization_rule_name="identity",
+                user_defined_symbols=["<|endoftext|>", "<|assistant|>", "<|end|>"],
+            )
+        ),
+        "smollm3": hub.SmolLM3Tokenizer(vocabulary | thoughts, merges),
     }
 
 
@@ -130,16 +199,15 @@ def causal_lm(name, tokenizer):
     if name == "gpt2":
         backbone = hub.GPT2Backbone(size, 2, 2, 32, 64, dropout=0.0, max_sequence_length=CONTEXT)
         model = hub.GPT2CausalLM(backbone, hub.GPT2CausalLMPreprocessor(tokenizer))
-    elif name == "gemma":
-        backbone = hub.GemmaBackbone(size, head_dim=8, **GROUPS)
-        model = hub.GemmaCausalLM(backbone, hub.GemmaCausalLMPreprocessor(tokenizer))
     else:
-        kind = {"llama": "Llama", "llama3": "Llama3", "mistral": "Mistral", "qwen2": "Qwen"}[name]
-        backbone = getattr(hub, f"{kind}Backbone")(size, **GROUPS)
+        kind, sizes = CLASSES[name], GROUPS | OPTIONS.get(name, {})
+        if name == "smollm3":
+            del sizes["num_query_heads"]
+        backbone = getattr(hub, f"{kind}Backbone")(size, **sizes)
         preprocessor = getattr(hub, f"{kind}CausalLMPreprocessor")(tokenizer)
-        model = getattr(hub, f"{kind}CausalLM")(backbone, preprocessor)
+        model = getattr(hub, f"{kind}CausalLM")(backbone=backbone, preprocessor=preprocessor)
     rng = np.random.default_rng(1)
-    for weight in backbone.weights:
+    for weight in backbone.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape))
     # Single bytes are never the likeliest token, so that the text is not full of broken characters.
     special = set(tokenizer.special_token_ids)
@@ -372,14 +440,16 @@ def test_special_tokens_are_text_unless_they_are_asked_for(their_tokenizers):
     ]
 
 
-def test_a_tokenizer_that_contradicts_its_model(their_tokenizers):
+def test_the_end_of_a_text_is_what_the_tokenizer_says(their_tokenizers):
     class Other(keras_hub.models.LlamaTokenizer):
-        def __init__(self, proto):
+        def __init__(self, proto, end):
             super().__init__(proto)
-            self.end_token, self.end_token_id = "<s>", 1
+            self.end_token, self.end_token_id = end
 
+    proto = their_tokenizers["llama"].proto
+    assert tokenizer_of(Other(proto, ("<s>", 1))).end_id == 1
     with pytest.raises(
         TokenizerError,
-        match=r"Other ends a text with '<s>' \(id 1\) and its SentencePiece model with",
+        match=r"Other ends a text with '<end>' \(id 7\) and its SentencePiece model with",
     ):
-        tokenizer_of(Other(their_tokenizers["llama"].proto))
+        tokenizer_of(Other(proto, ("<end>", 7)))

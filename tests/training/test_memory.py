@@ -30,6 +30,17 @@ FAMILIES = CONFIGS | {
         tie_embeddings=False,
         logit_soft_cap=5.0,
     ),
+    "layers": dataclasses.replace(
+        TWO_BLOCKS,
+        positions="rope",
+        sandwich_norm=True,
+        query_key_value_bias=True,
+        attention_window=4,
+        global_every=2,
+        local_rope_base=50.0,
+        rope_scaling="linear",
+        rope_factor=4.0,
+    ),
 }
 
 
@@ -61,6 +72,7 @@ def gap(a, b):
         ("transformer", "float32", False, 1e-6),
         pytest.param("transformer", "float32", True, 1e-6, marks=pytest.mark.slow),
         ("modern", "float32", True, 1e-6),
+        ("layers", "float32", True, 1e-6),
         pytest.param("transformer", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
         ("transformer", "mixed_float16", True, 2**-10),
         pytest.param("lstm", "float32", False, 1e-6, marks=pytest.mark.slow),

@@ -173,6 +173,7 @@ def test_an_eager_step_is_refused():
         trained(plain, X, True, run_eagerly=True)
 
 
+@pytest.mark.slow
 def test_micro_batches():
     check_alike(plain, X, micro_batches=2, xla=False)
 

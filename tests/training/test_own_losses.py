@@ -235,6 +235,7 @@ def test_one_number_that_is_a_mean_and_metrics_of_all_kinds():
     check_everywhere(loss=mean_error, metrics=counted)
 
 
+@pytest.mark.slow
 def test_one_number_that_is_a_sum():
     check_everywhere(loss=summed_error, apart=True)
 
@@ -248,6 +249,7 @@ def test_values_of_some_rows_alone():
     check_everywhere(loss=error_of_some)
 
 
+@pytest.mark.slow
 def test_numbers_that_layers_add():
     make = lambda: network(Active(), activity_regularizer="l2", kernel_regularizer="l2")  # noqa: E731
     check_everywhere(make, loss="mse")

@@ -7,9 +7,8 @@ from tfscale.analysis.swaps import Pair, read_pairs, swap_ratios
 from tfscale.config.tasks import SwapConfig
 from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
-from tfscale.tasks.examples import FieldNames, file_examples
+from tfscale.tasks.examples import file_texts
 from tfscale.text.corpora import find_text
-from tfscale.text.reader import Reading, TextFile, reader_by_suffix, reader_of, row_suffixes
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -54,24 +53,14 @@ def read_swap_files(config: SwapConfig) -> tuple[list[Pair], list[str]]:
         DataError: a file that cannot be read, or has none.
     """
     pairs = read_pairs(config.pairs)
-    fields = FieldNames(text=config.text_field)
     texts: list[str] = []
     for path in config.text:
-        found = [text for file in find_text([path]) for text in _texts(file, fields)]
+        files = find_text([path])
+        found = [text for file in files for text in file_texts(file, config.text_field)]
         if not found:
             raise DataError(f"{path} has no texts")
         texts += found
     return pairs, texts
-
-
-def _texts(file: TextFile, fields: FieldNames) -> list[str]:
-    reader = reader_of(file)
-    if reader.has_rows:
-        examples = file_examples(file, "classify", fields, labelled=False)
-        return [example.text for example in examples]
-    if reader_by_suffix(file.name) is None:
-        raise DataError(f"{file.name}: texts are read from .txt, {row_suffixes()} files")
-    return [line.strip() for line in reader.documents(file, Reading("line"))]
 
 
 def _is_unknown(tokenizer: Tokenizer, word: str) -> bool:

@@ -2,14 +2,14 @@
 
 They take the options of the command line as arguments and raise `TfscaleError` where it prints
 `error: ...`. What they check, the commands check by them. `tfscale.api.making` holds those that
-write a folder, `tfscale.api.using` those that ask a model.
+write a folder, `tfscale.api.scoring` and `tfscale.api.using` those that ask a model.
 """
 
 from tfscale.api.making import compress_, export, prepare, train
+from tfscale.api.scoring import embed, evaluate
 from tfscale.api.using import (
     benchmark,
     correct,
-    evaluate,
     explain,
     fill,
     generate,
@@ -21,6 +21,7 @@ __all__ = [
     "benchmark",
     "compress_",
     "correct",
+    "embed",
     "evaluate",
     "explain",
     "export",

@@ -1,4 +1,4 @@
-"""`tfscale.evaluate`, `generate`, `fill`, ...: functions that ask a model.
+"""`tfscale.generate`, `fill`, `predict`, ...: functions that ask a model.
 
 A model is a path, or what `tfscale.open` returned.
 """
@@ -11,76 +11,12 @@ from tfscale.config import EDIT_COST, SamplingConfig
 from tfscale.config.options import checks_arguments, config_of
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.errors import ConfigError
-from tfscale.files.folders import claim_page
 from tfscale.files.json_text import JsonObject
 from tfscale.inference.generation import Generation
 
 if TYPE_CHECKING:
     from tfscale.inference.cloze import Correction, Filling
     from tfscale.tasks.values import Prediction
-
-
-@checks_arguments
-def evaluate(
-    target: str | Artifact,
-    *,
-    text: Sequence[str] = (),
-    data: str | None = None,
-    split: str = "validation",
-    threads: int = 1,
-    slice_by: str = "",
-    text_field: str = "text",
-    output: str = "",
-) -> JsonObject:
-    """Returns perplexity and bits per byte of a model, or the metrics of a task.
-
-    Args:
-        target: a run folder, FILE.tflite, an export folder, or what `tfscale.open` returned.
-        text: files to score, each one document, or each record of JSON lines, tables and so on; a
-            string is one of them.
-        data: data folder to score a split of; a run's own if left out.
-        split: the split's name.
-        threads: CPU threads; no effect on a run.
-        slice_by: a field of the examples that `text` names (JSONL, CSV or TSV): a score for each of
-            its values.
-        text_field: the field of a record that holds the text.
-        output: with it, an HTML file to write, with a table and a picture of the intervals.
-
-    Returns:
-        nll_per_token (nats), perplexity, bits_per_byte, tokens, bytes; of a task its metrics on the
-        labelled examples that `text` names; with `slice_by` the groups and the largest gap, see
-        `tfscale.analysis.slices.slices`.
-
-    Raises:
-        ConfigError: options that contradict each other, or a target that does not score.
-        DataError: the text or the data is missing or damaged.
-
-    Example:
-        tfscale.evaluate("run", split="test")["bits_per_byte"]
-    """
-    if text and data:
-        raise ConfigError("give either text or data, not both")
-    if slice_by and not text:
-        raise ConfigError(
-            f"slice_by={slice_by!r} needs files of examples with that field: text, JSONL, CSV"
-            " or TSV"
-        )
-    if output and not slice_by:
-        raise ConfigError(
-            f"output={output!r} is a page of groups; name the field that they are the values of:"
-            " slice_by"
-        )
-    if output:
-        claim_page(output)
-    model = opened(target, threads)
-    if not slice_by:
-        return model.score(text, data, split, text_field)
-    result = model.score_groups(text, slice_by, text_field)
-    if output:
-        from tfscale.ui.intervals import write_slices
-
-        write_slices(output, result)
-    return result
 
 
 @checks_arguments

@@ -4,6 +4,8 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, NoReturn, TypedDict, Unpack
 
+import numpy as np
+
 from tfscale.config import EDIT_COST, ExportConfig, SamplingConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
 from tfscale.errors import ConfigError
@@ -14,12 +16,21 @@ from tfscale.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from tfscale.exporting.report import Report
     from tfscale.inference.cloze import Correction, Filling
+    from tfscale.inference.embedding import Pooling
     from tfscale.tasks.values import Prediction
 
 _REFUSALS = {
     "score": "does not score texts; give a run, an exported file or a task",
     "score_groups": (
         "does not score texts one by one, as runs, tasks and exported files that score do"
+    ),
+    "score_choices": (
+        "does not predict the next token, by which choices are judged; give a run, an n-gram run or"
+        " an exported file of a model that does"
+    ),
+    "embed": (
+        "gives no hidden states, which vectors are made of; give a run of a network, such as the"
+        " one that a file was exported from"
     ),
     "generate": "scores texts and does not write them; give a file of a model of the next token",
     "fill": "does not read both sides of a gap; give a run of --model.family bilstm or bert",
@@ -93,9 +104,19 @@ class Artifact(abc.ABC):
         """Returns a score for each group of examples; see `tfscale.evaluate`."""
         self._refuse("score_groups")
 
+    def score_choices(
+        self, text: Sequence[str], form: str, shots: int = 0, shots_text: Sequence[str] = ()
+    ) -> JsonObject:
+        """Returns how often the right choice of a question is likeliest; see `tfscale.evaluate`."""
+        self._refuse("score_choices")
+
     def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
         """Completes a prompt; see `tfscale.generate`."""
         self._refuse("generate")
+
+    def embed(self, texts: Sequence[str], pooling: "Pooling" = "mean") -> np.ndarray:
+        """Returns a vector for each text, float32 (N, D); see `tfscale.embed`."""
+        self._refuse("embed")
 
     def fill(self, text: str, count: int = 5) -> "list[Filling]":
         """Returns the most likely tokens for the gap `___`; see `tfscale.fill`."""

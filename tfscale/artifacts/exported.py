@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tfscale.inference.cloze import Correction, Filling
 
 
+_UNSCORED = "is a bundle, which LiteRT-LM does not score; give the .tflite file or the run"
+
+
 class FileArtifact(Artifact):
     """An exported file of a language model; its `abilities` say what it can do.
 
@@ -57,6 +60,18 @@ class FileArtifact(Artifact):
 
         tokenizer = self._own_tokenizer()
         return score_text_groups(self._text_scores, tokenizer, text, slice_by, text_field)
+
+    def score_choices(
+        self, text: Sequence[str], form: str, shots: int = 0, shots_text: Sequence[str] = ()
+    ) -> JsonObject:
+        model = self._able("choose", "score_choices")
+        from tfscale.evaluation.choosing import evaluate_choices
+        from tfscale.evaluation.continuations import ContinuationModel
+
+        scorer = ContinuationModel(
+            self._own_tokenizer(), model.context_length, model.score_continuations
+        )
+        return evaluate_choices(scorer, form, text, shots, shots_text)
 
     def swap(self, config: SwapConfig) -> JsonObject:
         self._able("score", "swap")
@@ -100,6 +115,7 @@ class BundleArtifact(FileArtifact):
 
     kind = "a bundle"
     refusals = {
-        "score": "is a bundle, which LiteRT-LM does not score; give the .tflite file or the run",
+        "score": _UNSCORED,
+        "score_choices": _UNSCORED,
         "benchmark": "is a bundle, which LiteRT-LM times itself; give the .tflite file",
     }

@@ -1,5 +1,6 @@
 """A run of a network, as `tfscale train` writes it."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Unpack
 
@@ -11,12 +12,16 @@ from tfscale.analysis.swapping import swap
 from tfscale.artifacts.base import Artifact, GenerateOptions
 from tfscale.config import EDIT_COST, ExportConfig, NetworkConfig, TrainConfig
 from tfscale.config.tasks import ExplainConfig, SwapConfig
+from tfscale.evaluation.choosing import evaluate_choices
+from tfscale.evaluation.continuations import ContinuationModel
 from tfscale.evaluation.evaluate import evaluate_run
+from tfscale.evaluation.network_continuations import context_length, score_continuations
 from tfscale.exporting.network import network_source
 from tfscale.exporting.report import Report
 from tfscale.exporting.writer import export_source
 from tfscale.files.json_text import JsonObject
 from tfscale.inference import cloze
+from tfscale.inference.embedding import Pooling, embed_texts
 from tfscale.inference.generation import Generation, generate
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.capability import capabilities
@@ -103,8 +108,20 @@ class RunArtifact(Artifact):
     ) -> JsonObject:
         return score_text_groups(self._text_scores, self.tokenizer, text, slice_by, text_field)
 
+    def score_choices(
+        self, text: Sequence[str], form: str, shots: int = 0, shots_text: Sequence[str] = ()
+    ) -> JsonObject:
+        if capabilities(self.network).is_cloze:
+            self._refuse("score_choices")
+        score = functools.partial(score_continuations, self.network)
+        model = ContinuationModel(self.tokenizer, context_length(self.network), score)
+        return evaluate_choices(model, form, text, shots, shots_text)
+
     def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
         return generate(KerasDecoder(self.network), self.tokenizer, prompt, **options)
+
+    def embed(self, texts: Sequence[str], pooling: Pooling = "mean") -> np.ndarray:
+        return embed_texts(self.network, self.tokenizer, texts, pooling, note)
 
     def fill(self, text: str, count: int = 5) -> "list[Filling]":
         self._check_cloze()

@@ -15,7 +15,16 @@ import yaml
 from jsonargparse import Namespace
 
 from tfscale.commands.named_values import named_values
-from tfscale.commands.parser import HELP_ALL, CommandParser, Hint, is_list, is_mapping, option_types
+from tfscale.commands.parser import (
+    CONFIG_FILE,
+    HELP_ALL,
+    CommandParser,
+    Hint,
+    is_list,
+    is_mapping,
+    option_types,
+    takes_switches,
+)
 from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
@@ -46,7 +55,8 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
 
     Returns:
         Positional words, and one `--key=value` per option; the values of an option that takes
-        several, and its names with values, are joined over its uses.
+        several, and its names with values (also those of `--key.name value`), are joined over its
+        uses.
 
     Raises:
         ConfigError: an option that is not known, or one without its value; a word that is not
@@ -70,6 +80,11 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
             continue
         name, has_value, value = word.partition("=")
         key = name[2:].replace("-", "_")
+        if key not in known and (mapping := _mapping_of(key, known)):
+            entry = name[3 + len(mapping) :]
+            values = [value] if has_value else _values(words)
+            lists.setdefault(mapping, []).extend(f"{entry}={value}" for value in values or ["true"])
+            continue
         if key not in known:
             raise ConfigError(unknown_option(name, known))
         if known[key] is None:
@@ -77,9 +92,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
                 raise ConfigError(f"{shown(key)} takes no value; received {value!r}")
             result.append(f"--{key}")
         elif is_list(known[key]) or is_mapping(known[key]):
-            values = [value] if has_value else []
-            while not has_value and words and not words[0].startswith("--"):
-                values.append(words.pop(0))
+            values = [value] if has_value else _values(words)
             if not values:
                 raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}")
             lists.setdefault(key, []).extend(values)
@@ -103,6 +116,23 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
     return result
 
 
+def _mapping_of(key: str, known: Mapping[str, Hint]) -> str | None:
+    """Returns the option of which a key is an entry, as beam of beam.runner; None for none.
+
+    Only options whose names are open, and whose values may be switches.
+    """
+    mapping = key.partition(".")[0]
+    return mapping if is_mapping(known.get(mapping)) and takes_switches(known[mapping]) else None
+
+
+def _values(words: list[str]) -> list[str]:
+    """Takes the words off that are values: those before the next option."""
+    values = []
+    while words and not words[0].startswith("--"):
+        values.append(words.pop(0))
+    return values
+
+
 def _yaml_list(values: list[str]) -> str:
     # JSON writes characters beyond 16 bits as two surrogates, which YAML does not accept.
     return str(
@@ -111,13 +141,22 @@ def _yaml_list(values: list[str]) -> str:
 
 
 def parse_words(parser: CommandParser, words: Sequence[str]) -> Namespace:
-    """Parses the words of a command line.
+    """Parses the words of a command line, and the YAML file that `CONFIG_FILE` names, if the parser
+    has that.
 
     Raises:
         ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong
-            type, or is required and missing; a word too many.
+            type, or is required and missing; a word too many; a mistake in the file.
     """
-    return parse_normalized(parser, normalize(words, option_types(parser)))
+    words = normalize(words, option_types(parser))
+    name = f"--{CONFIG_FILE.name}="
+    paths = [word.removeprefix(name) for word in words if word.startswith(name)]
+    if paths:
+        document = read_yaml(paths[-1])
+        if CONFIG_FILE.name in document:
+            raise ConfigError(f"{paths[-1]}: {CONFIG_FILE.name} names another file; leave it out")
+        apply_yaml(parser, document, paths[-1])
+    return parse_normalized(parser, words)
 
 
 def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
@@ -173,7 +212,7 @@ def read_yaml(path: str) -> JsonObject:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{path} should hold sections such as model: and train:; received"
+            f"{path} should hold options such as output: or sections such as train:; received"
             f" {type(value).__name__}"
         )
     return value
@@ -217,13 +256,16 @@ def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
                 f"{path}: unknown key"
                 f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
             )
+    # Each value is looked at by itself, where others that must be given are not missed.
+    needed = {action.dest: "" for action in actions_of(parser) if action.required}
     for key, value in flat.items():
         if is_list(known[key]) and isinstance(value, str | int):
             value = flat[key] = [value]  # One of a list, as in Python.
-        if value is None and "." in key and type(None) not in typing.get_args(known[key]):
+        may_lack = "." not in key and parser.get_defaults()[key] is None
+        if value is None and not may_lack and type(None) not in typing.get_args(known[key]):
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         try:
-            parser.parse_object({key: value}, defaults=False)
+            parser.parse_object({**needed, key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:
             raise ConfigError(
                 f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"

@@ -1,4 +1,6 @@
-"""`tfscale evaluate`: perplexity and bits per byte."""
+"""`tfscale evaluate`: perplexity and bits per byte, or accuracy in multiple choice."""
+
+from typing import Annotated
 
 from jsonargparse import Namespace
 
@@ -7,6 +9,7 @@ from tfscale.commands.parser import TARGET, THREADS, Option
 from tfscale.commands.scores import score_figures
 from tfscale.compat.quiet import load_tensorflow
 from tfscale.files.json_text import JsonObject
+from tfscale.registry import CHOICE_FORMS, NameIn
 from tfscale.terminal import print
 from tfscale.ui.tables import number, print_figures, print_table
 
@@ -21,6 +24,9 @@ def run(options: Namespace) -> JsonObject:
 
 def show(result: JsonObject) -> None:
     """Prints the figures."""
+    if "choices" in result:
+        show_choices(result)
+        return
     if "groups" in result:
         counted = any("unknown_share" in group for group in result["groups"].values())
         rows = [
@@ -47,15 +53,42 @@ def show(result: JsonObject) -> None:
     print_figures(score_figures(result))
 
 
+def show_choices(result: JsonObject) -> None:
+    """Prints the metrics of questions of multiple choice with their standard errors."""
+    metrics = [name for name in result if f"{name}_stderr" in result]
+    print_table(
+        ["metric", "value", "standard error"],
+        [[name, number(result[name]), number(result[f"{name}_stderr"])] for name in metrics],
+    )
+    if groups := result.get("groups"):
+        rows = [
+            [name, number(own["examples"]), *(number(own[metric]) for metric in metrics)]
+            for name, own in groups.items()
+        ]
+        print_table(["group", "examples", *metrics], rows)
+    figures = {"examples": result["examples"]}
+    if "chance" in result:
+        figures["accuracy of guessing"] = result["chance"]
+    if result["shots"]:
+        figures["examples before each question"] = result["shots"]
+    if result["cut"]:
+        figures["choices with a context that was cut"] = result["cut"]
+    if result["unknown_tokens"]:
+        figures["unknown tokens"] = result["unknown_tokens"]
+    print_figures(figures)
+
+
 COMMAND = Command(
     name="evaluate",
-    description="Perplexity and bits per byte of a run or of an exported file.",
+    description="Perplexity and bits per byte of a run or of an exported file, or its accuracy in"
+    " multiple choice.",
     takes=(
         TARGET,
         Option(
             "text",
             list[str],
-            "Text files to score, each one document, or each record; labelled examples for a task.",
+            "Text files to score, each one document, or each record; labelled examples for a task;"
+            " questions for --choices.",
             [],
         ),
         Option("data", str, "Data folder to score a split of; a run's own if left out."),
@@ -73,6 +106,14 @@ COMMAND = Command(
             "With --slice-by, an HTML file to write: table and picture of the groups.",
             "",
         ),
+        Option(
+            "choices",
+            Annotated[str, NameIn(CHOICE_FORMS, explained=True, or_empty=True)],
+            "Form of the questions of multiple choice that --text names.",
+            "",
+        ),
+        Option("shots", int, "With --choices, examples with answers before each question.", 0),
+        Option("shots_text", list[str], "Files of these examples.", []),
         THREADS,
     ),
     run=run,

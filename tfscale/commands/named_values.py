@@ -16,8 +16,9 @@ def named_values(shown_as: str, words: Sequence[str], typehint: Hint) -> str:
     Args:
         shown_as: the option, for messages.
         words: NAME=VALUE; the VALUE may hold more of the sign.
-        typehint: `dict[str, float]`, or `dict[str, list[str]]`, whose names may be given again
-            with more values; or such a type or None.
+        typehint: `dict[str, float]`; `dict[str, list[str]]`, whose names may be given again with
+            more values; a type of other values, which stay text and are a list where their name is
+            given again; or such a type or None.
 
     Raises:
         ConfigError: a word without a name or a value, a name that is given twice, or a value that
@@ -34,14 +35,16 @@ def named_values(shown_as: str, words: Sequence[str], typehint: Hint) -> str:
         name, given, value = word.partition("=")
         if not name or not given or not value:
             raise ConfigError(f"{shown_as}: expected NAME=VALUE; received {word!r}")
-        if typing.get_origin(value_type) is list:
+        if value_type is not float:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise ConfigError(f"{shown_as}: {name} is given twice; received {' '.join(words)}")
         else:
             values[name] = _number(shown_as, word, value)
+    if value_type is not float and typing.get_origin(value_type) is not list:
+        values = {name: given if len(given) > 1 else given[0] for name, given in values.items()}
     # Text is quoted, so that none of it is a number, a truth value or a line end; numbers are not.
-    style = '"' if typing.get_origin(value_type) is list else None
+    style = None if value_type is float else '"'
     flow = yaml.safe_dump(
         values, default_flow_style=True, default_style=style, width=float("inf"), sort_keys=False
     )

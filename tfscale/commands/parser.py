@@ -135,6 +135,9 @@ Entry: TypeAlias = Word | Option | type | tuple[type, str]
 """A word, an option, or the options of a config class, which may have a section."""
 TARGET = Word("target", "RUN_DIR|FILE.tflite", "A run folder, or an exported file or its folder.")
 RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
+CONFIG_FILE = Option(
+    "config", str, "YAML file with options of these names; those of the command line come first."
+)
 THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
 HELP_ALL = "--help-all"
 GENERAL = "Options of every command"
@@ -301,6 +304,11 @@ def is_mapping(typehint: Hint) -> bool:
     """Whether an option takes names with values, or nothing."""
     kinds = typing.get_args(typehint) if type(None) in typing.get_args(typehint) else (typehint,)
     return any(typing.get_origin(kind) is dict for kind in kinds)
+
+
+def takes_switches(typehint: Hint) -> bool:
+    """Whether the values of a mapping may be switches, so that a name alone means true."""
+    return bool in typing.get_args(typing.get_args(typehint)[1])
 
 
 def _fields(config_class: type[Config]) -> list[str]:

@@ -16,7 +16,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "quickstart": "all of it on the Python standard library, in minutes",
         "prepare": "text -> tokenizer, token shards, manifest",
         "train": "token shards -> a trained model; goes on where it was stopped",
-        "evaluate": "perplexity and bits per byte of a run or a .tflite file",
+        "evaluate": "perplexity or multiple choice, of a run or a .tflite file",
         "generate": "complete a prompt with a run or an exported file",
         "export": "a run -> a file for the device, proven to compute the same",
         "benchmark": "time a .tflite file on this machine",
@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "explain": "what each token of a text adds to a label or the next token",
         "fill": "the most likely tokens for a gap, by a bidirectional model",
         "correct": "words that are probably misspelt, by a bidirectional model",
+        "embed": "a vector for each text, from the hidden states of a run",
         "swap": "how much likelier texts are with one word than with another",
     },
     "Smaller models": {

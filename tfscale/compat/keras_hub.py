@@ -7,6 +7,7 @@ Shapes: D hidden_dim, H heads, K width of a head, C context.
 """
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,48 +39,32 @@ def tied(backbone: keras.Model) -> bool | None:
     return getattr(backbone, "tie_word_embeddings", None)
 
 
+def load_backbone(preset: str) -> keras.Model:
+    """Returns the backbone of a preset, every weight of which is in the files.
+
+    Keras only warns of layers for which a file has no weights, and leaves them at random. It finds
+    such in a preset of a Llama with tied tables, because its config does not say that they are; so
+    a preset that lacks weights is loaded once more with tied tables.
+    """
+    import keras_hub
+
+    def load(**options: object) -> keras.Model:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=r"[\s\S]*freshly-initialized weights")
+            return keras_hub.models.Backbone.from_preset(preset, **options)
+
+    try:
+        return load()
+    except UserWarning as lacking:
+        try:
+            return load(tie_word_embeddings=True)
+        except Exception:  # of a class without the option, or not because of the tables
+            raise lacking from None
+
+
 def backbone_in(model: keras.Model) -> keras.Model:
     """Returns the backbone of a `CausalLM`; any other model as it is, which may be a backbone."""
     return getattr(model, "backbone", model)
-
-
-def stretches_positions(backbone: keras.Model) -> bool:
-    """Returns whether a backbone scales its rotary positions, which the classes name differently.
-
-    Llama 3.1 has `rope_position_scaling_factor` and `rope_frequency_adjustment_factor`, Mistral and
-    Qwen have `rope_scaling_factor`.
-    """
-    factor = getattr(backbone, "rope_scaling_factor", 1.0)
-    factor = getattr(backbone, "rope_position_scaling_factor", factor)
-    adjusted = getattr(backbone, "rope_frequency_adjustment_factor", None)
-    return factor != 1.0 or adjusted not in (None, 1.0)
-
-
-def head_width(backbone: keras.Model) -> int:
-    """Returns K where a backbone has a width of its own; 0 where it is D / H."""
-    return getattr(backbone, "head_dim", None) or 0
-
-
-def sliding_window(backbone: keras.Model) -> int:
-    """Returns the window of Mistral, or of Qwen where it is on; 0 for backbones without one."""
-    if getattr(backbone, "use_sliding_window_attention", False):
-        return backbone.sliding_window_size
-    return getattr(backbone, "sliding_window", None) or 0
-
-
-GEMMA_2 = (
-    "use_post_ffw_norm",
-    "use_post_attention_norm",
-    "attention_logit_soft_cap",
-    "final_logit_soft_cap",
-    "use_sliding_window_attention",
-)
-"""Options of `GemmaBackbone` that only Gemma 2 sets."""
-
-
-def gemma_2_options(backbone: keras.Model) -> list[str]:
-    """Returns which of GEMMA_2 a Gemma has."""
-    return [name for name in GEMMA_2 if getattr(backbone, name)]
 
 
 def key_width(layer: keras.layers.Layer) -> int:
@@ -129,13 +114,19 @@ def gpt2_layers(layer: keras.layers.Layer) -> DecoderLayers:
 
 
 def llama_layers(layer: keras.layers.Layer) -> DecoderLayers:
-    """Returns what is in a layer of the backbones of Llama, Mistral and Qwen."""
+    """Returns what is in a layer of the backbones of Llama, Mistral, Qwen and Qwen 3."""
     return DecoderLayers(
         **_projections(layer),
         attention_norm=layer._self_attention_layernorm,
         feed_forward_norm=layer._feedforward_layernorm,
         gate=layer._feedforward_gate_dense,
     )
+
+
+def qwen3_norms(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    """Returns the norms of query and key in a layer of `Qwen3Backbone.transformer_layers`."""
+    attention = layer._self_attention_layer
+    return attention._query_dense_layer_norm, attention._key_dense_layer_norm
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.abc
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,18 @@ def _without_unneeded() -> Iterator[None]:
     finally:
         if finder in sys.meta_path:
             sys.meta_path.remove(finder)
+
+
+@contextlib.contextmanager
+def log_unheard() -> Iterator[None]:
+    """Keeps from stderr what a library logs in the block, unless the program set logging up."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    if not root.handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def load_tensorflow(note: Callable[[str], None] | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from tfscale.registry import RECIPES, NameIn
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+Packing = Literal["stream", "best_fit"]
 SentencePieceModel = Literal["unigram", "bpe"]
 WordSegmenter = Literal["none", "jieba"]
 Quantization = Annotated[str, NameIn(RECIPES)]

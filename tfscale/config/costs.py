@@ -16,10 +16,11 @@ class Costs:
         forward_flops: operations per token of the forward pass.
         layers: layers that can be rematerialized.
         block_values: values per token and layer in the compute type.
-        block_float32: values per token and layer in float32.
+        block_float32: values per token and layer in float32, the mean of the layers.
         kept_values: values per token and layer where the layer is rematerialized.
         edge_values: values per token outside the layers, without the logits.
         vocabulary_size: logits per token.
+        largest_float32: the same of the layer that has the most; 0 where all have as many.
         estimated: whether only the number of weights is known, and the rest is estimated from it.
     """
 
@@ -31,4 +32,5 @@ class Costs:
     kept_values: float
     edge_values: float
     vocabulary_size: int
+    largest_float32: float = 0.0
     estimated: bool = False

@@ -24,7 +24,7 @@ def rare(default: T) -> T:
     """Marks an option as one that few people need: `--help-all` lists it, `--help` does not.
 
     Args:
-        default: the default of the field; a list is copied for each object.
+        default: the default of the field; a list or a dict is copied for each object.
 
     Returns:
         What `dataclasses.field` returns; it is declared as the default, as there.
@@ -33,9 +33,8 @@ def rare(default: T) -> T:
         log_every: int = rare(20)
     """
     marked: Any
-    if isinstance(default, list):
-        values = list(default)
-        marked = dataclasses.field(default_factory=lambda: list(values), metadata={_RARE: True})
+    if isinstance(default, list | dict):
+        marked = dataclasses.field(default_factory=default.copy, metadata={_RARE: True})
     else:
         marked = dataclasses.field(default=default, metadata={_RARE: True})
     declared: T = marked

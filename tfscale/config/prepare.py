@@ -9,7 +9,7 @@ from tfscale.config.encodings import check_encoding
 from tfscale.config.fields import rare
 from tfscale.config.quality import QualityOptions
 from tfscale.errors import ConfigError, check_range
-from tfscale.registry import READERS, TOKENIZERS, NameIn
+from tfscale.registry import ENGINES, READERS, TOKENIZERS, NameIn
 
 _SOURCE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -86,6 +86,11 @@ class PrepareConfig(QualityOptions):
     processes: int = rare(0)
     """Processes that filter and tokenize; 0 takes one per core. The output does not depend on
     it."""
+    engine: Annotated[str, NameIn(ENGINES, explained=True)] = rare("local")
+    """What does the work. The output does not depend on it."""
+    beam: dict[str, str | int | float | bool | list[str]] = rare({})
+    """Options of Apache Beam for --engine beam, any of Beam's own, also as --beam.NAME VALUE, such
+    as --beam.runner FlinkRunner."""
     seed: int = 0
     """Seed of the splits and of the tokenizer's training."""
 
@@ -102,6 +107,10 @@ class PrepareConfig(QualityOptions):
                 f"give either text or corpus; received text={self.text!r} and"
                 f" corpus={self.corpus!r} (for example --text 'books/*.txt', or --corpus"
                 " python-stdlib)"
+            )
+        if self.beam and self.engine == "local":
+            raise ConfigError(
+                f"beam={self.beam!r} is for --engine beam; received engine={self.engine!r}"
             )
         for name in self.source:
             if not isinstance(name, str) or not _SOURCE_NAME.fullmatch(name):

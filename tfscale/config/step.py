@@ -78,22 +78,30 @@ class CompileOptions(StepOptions):
     document_start: int | None = None
     """With document_mask, the id that the network reads before each document: `tokenizer.start_id`
     of the tokenizer that made the ids."""
+    document_end: int | None = None
+    """With document_mask, the target that ends each document, `tokenizer.end_id`, where pieces from
+    within documents stand beside others, as in rows of training_dataset(packing="best_fit"): what
+    comes after it belongs to another one, whatever it begins with."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("streams", "pass_steps"):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
         start = self.document_start
-        self.check_range(start is None or start >= 0, "document_start", "0 or more")
+        for name in ("document_start", "document_end"):
+            id = getattr(self, name)
+            self.check_range(id is None or id >= 0, name, "0 or more")
         if self.document_mask and start is None:
             raise ConfigError(
                 "document_mask=True needs document_start, the id that the network reads before each"
                 " document: tokenizer.start_id of the tokenizer that made the ids"
             )
-        if start is not None and not self.document_mask:
-            raise ConfigError(
-                f"document_start={start} has no effect without document_mask=True; give both"
-            )
+        for name in ("document_start", "document_end"):
+            if getattr(self, name) is not None and not self.document_mask:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} has no effect without document_mask=True; give"
+                    " both"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,3 +139,4 @@ class StepKeywords(ModelKeywords, total=False):
     document_mask: bool
     document_positions: DocumentPositions
     document_start: int | None
+    document_end: int | None

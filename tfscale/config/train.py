@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
-from tfscale.config.choices import Precision
+from tfscale.config.choices import Packing, Precision
 from tfscale.config.fields import rare
 from tfscale.config.mixing import check_weights
 from tfscale.config.models import NetworkConfig
@@ -77,6 +77,10 @@ class TrainConfig(OptimizerOptions, StepOptions):
     """Optimizer steps between checkpoints (and at the last step)."""
     log_every: int = rare(20)
     """Optimizer steps per line of history.jsonl, and per call of the compiled training loop."""
+    packing: Packing = "stream"
+    """What a training window is made of: stream, the next tokens of the text, wherever documents
+    begin and end; or best_fit, whole documents, and pieces of those that are longer than a window.
+    What is left free at its end counts nothing. best_fit needs document_mask."""
     shuffle_windows: int = rare(65_536)
     """Windows in the shuffle buffers, over all of them; 1 reads in order. A stateful model always
     reads in order, and takes the default or 1."""
@@ -106,6 +110,12 @@ class TrainConfig(OptimizerOptions, StepOptions):
             self.check_range(getattr(self, name) >= 0, name, "0 or more")
         if self.mix is not None:
             check_weights(self.mix)
+        if self.packing == "best_fit" and not self.document_mask:
+            raise ConfigError(
+                "train.packing=best_fit puts documents side by side that have nothing to do with"
+                " each other, and needs train.document_mask=true, by which each is read by itself;"
+                " give both"
+            )
         self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
         check_optimizer_options(self.optimizer, vars(self))
         if self.global_batch_size % self.micro_batches:
@@ -262,6 +272,7 @@ class TrainConfig(OptimizerOptions, StepOptions):
         streams: int = 0,
         pass_steps: int = 0,
         document_start: int | None = None,
+        document_end: int | None = None,
     ) -> CompileOptions:
         """Returns the arguments of `LanguageModel.compile` for these options.
 
@@ -271,9 +282,15 @@ class TrainConfig(OptimizerOptions, StepOptions):
             pass_steps: see `CompileOptions`.
             document_start: what the model reads before each document; only with `document_mask`
                 does it become an option.
+            document_end: the target that ends each document; only with `packing` does it become an
+                option.
         """
         shared = {field.name: getattr(self, field.name) for field in fields(StepOptions)}
-        start = document_start if self.document_mask else None
         return CompileOptions(
-            **shared, xla=xla, streams=streams, pass_steps=pass_steps, document_start=start
+            **shared,
+            xla=xla,
+            streams=streams,
+            pass_steps=pass_steps,
+            document_start=document_start if self.document_mask else None,
+            document_end=document_end if self.packing == "best_fit" else None,
         )

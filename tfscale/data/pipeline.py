@@ -17,9 +17,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfscale.config.choices import Packing
 from tfscale.config.options import checks_arguments
 from tfscale.data.index import read_index
 from tfscale.data.manifest import Manifest, Verification
+from tfscale.data.packing.dataset import PackedWindows, packed_batches
+from tfscale.data.packing.plan import packed_plan
 from tfscale.data.sharding import input_plan
 from tfscale.data.training_windows import TrainingWindows
 from tfscale.data.window_plan import window_plan
@@ -70,6 +73,7 @@ def training_dataset(
     input_pipeline_id: int = 0,
     shuffle_windows: int = 65_536,
     mix: dict[str, float] | None = None,
+    packing: Packing = "stream",
     verify: Verification = "sha256",
 ) -> tf.data.Dataset:
     """Returns shuffled training batches without end.
@@ -93,11 +97,17 @@ def training_dataset(
             all windows up to any batch each source has its share, to within a window for each of
             the other sources; a source that is shorter than its share is read again, shuffled anew.
             None weighs sources by their tokens.
+        packing: "stream" cuts the text into windows; "best_fit" puts whole documents, and pieces of
+            those that are longer than a window, into rows of T, see `tfscale.data.packing`. A
+            network trains on these by `compile(document_mask=True, document_start=...,
+            document_end=...)`.
         verify: how shards are checked before the first batch, see `Manifest.load`.
 
     Returns:
         A dataset of (inputs, targets), each (B, T) int32 with B = global_batch_size /
-        num_input_pipelines.
+        num_input_pipelines; with packing "best_fit" (inputs, targets, weights), the weights (B, T)
+        float32: 0 at the places that are left at the end of a row, where targets are the end token
+        and inputs the start token, and 1 elsewhere.
 
     Raises:
         DataError: a shard is missing or damaged, or the data is too small for the window or the
@@ -115,6 +125,12 @@ def training_dataset(
             f"input_pipeline_id={input_pipeline_id} is out of range; expected 0 to"
             f" {num_input_pipelines - 1}"
         )
+    if packing == "best_fit":
+        packed = packed_plan(data_dir, manifest, sequence_length, global_batch_size, mix)
+        packed_windows = PackedWindows.of(
+            data_dir, manifest, packed, seed, start_step, shuffle_windows
+        )
+        return packed_batches(packed_windows, num_input_pipelines, input_pipeline_id)
     plan = window_plan(manifest, sequence_length, global_batch_size, mix)
     rows = input_plan(global_batch_size, plan.groups, num_input_pipelines)[input_pipeline_id]
     index = read_index(data_dir, manifest) if start_step else None
@@ -238,6 +254,12 @@ def data_errors(data_dir: str | None = None) -> Iterator[None]:
             # TensorFlow does not say which file it was.
             Manifest.load(data_dir, "sha256")
         raise DataError(f"a shard could not be read: {_reason(error.message)}") from error
+    except tf.errors.UnknownError as error:
+        # Packed rows are read by Python, whose error TensorFlow passes on as text.
+        said = re.search(r"\bDataError: (.*)", error.message)
+        if said is None:
+            raise
+        raise DataError(said[1]) from error
 
 
 def _reason(message: str) -> str:

@@ -22,20 +22,48 @@ def tokenizer_sample(spool: Spool, characters: int) -> Iterator[str]:
     """
     pieces = spool.all_pieces
     total = sum(len(piece.text) for piece in pieces() if piece.part.split == TRAIN)
-    share = characters / max(total, 1)
-    seen = taken = 0
+    sample = Sample(characters, total)
     for piece in pieces():
-        if piece.part.split != TRAIN:
-            continue
-        for part in _parts(piece.text, whole=share >= 1):
-            seen += len(part)
-            if taken + len(part) <= seen * share or not taken:
-                taken += len(part)
-                yield part
+        if piece.part.split == TRAIN:
+            for part in parts_of(piece.text, sample.whole):
+                if sample.takes(len(part)):
+                    yield part
 
 
-def _parts(text: str, whole: bool) -> Iterator[str]:
-    """Cuts a text where a token ends, or after 4,000 characters if no such place comes."""
+class Sample:
+    """Which parts of the training documents are taken, one after the other, by their lengths.
+
+    Args:
+        characters: how many to take.
+        total: characters of all parts.
+
+    Attributes:
+        whole: whether all is taken.
+    """
+
+    def __init__(self, characters: int, total: int):
+        self._share = characters / max(total, 1)
+        self._seen = self._taken = 0
+        self.whole = self._share >= 1
+
+    def takes(self, length: int) -> bool:
+        """Returns whether the next part, of so many characters, is taken."""
+        self._seen += length
+        if self._taken + length <= self._seen * self._share or not self._taken:
+            self._taken += length
+            return True
+        return False
+
+
+def parts_of(text: str, whole: bool) -> Iterator[str]:
+    """Cuts a piece of a document into the parts of which a sample is made.
+
+    A cut is where a token ends, or after 4,000 characters if no such place comes.
+
+    Args:
+        text: the piece.
+        whole: whether all is taken, so that no other cuts are needed.
+    """
     for part in split_long(text, _PART):
         if whole or len(part) <= 2 * _PART:
             yield part

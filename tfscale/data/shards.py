@@ -9,7 +9,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tfscale.data.manifest import Shard
 from tfscale.data.records import tf_records
@@ -72,37 +72,62 @@ def write_shards(
     Raises:
         OSError: the disk is full.
     """
-    tokens = os.path.getsize(tokens_path) // token_size
-    borders = [number * tokens // num_shards for number in range(num_shards + 1)]
+    borders = shard_borders(os.path.getsize(tokens_path) // token_size, num_shards)
 
     def write(number: int) -> WrittenShard:
-        name = f"{split}-{number:05}-of-{num_shards:05}.tfrecord.gz"
-        path = os.path.join(directory, name)
+        name = shard_name(split, number, num_shards)
         first, end = borders[number], borders[number + 1]
-        sizes = _write_shard(
-            path, tokens_path, first * token_size, end * token_size, RECORD_TOKENS * token_size
-        )
-        shard = Shard(name, end - first, sha256_file(path), os.path.getsize(path))
-        return WrittenShard(shard, sizes)
+        with open(tokens_path, "rb") as source:
+            source.seek(first * token_size)
+            return write_shard(os.path.join(directory, name), name, source, end - first, token_size)
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(write, range(num_shards)))
 
 
-def _write_shard(path: str, tokens_path: str, start: int, end: int, record_size: int) -> list[int]:
-    """Writes the bytes from `start` to `end` as a shard; returns the bytes of its members."""
+def shard_borders(tokens: int, num_shards: int) -> list[int]:
+    """Returns where each shard of a stream of tokens begins, and where the last one ends."""
+    return [number * tokens // num_shards for number in range(num_shards + 1)]
+
+
+def shard_name(split: str, number: int, num_shards: int) -> str:
+    """Returns the name of a shard's file."""
+    return f"{split}-{number:05}-of-{num_shards:05}.tfrecord.gz"
+
+
+class Source(Protocol):
+    """Bytes that are read in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns the next bytes, as many where there are."""
+
+
+def write_shard(path: str, name: str, source: Source, tokens: int, token_size: int) -> WrittenShard:
+    """Writes a shard.
+
+    Args:
+        path: the file to write.
+        name: what the manifest calls it.
+        source: the tokens, little-endian.
+        tokens: how many are read.
+        token_size: bytes of a token, 2 or 4.
+
+    Raises:
+        OSError: the disk is full.
+    """
     sizes = []
+    record_size = RECORD_TOKENS * token_size
     group_size = record_size * MEMBER_RECORDS * _GROUP_MEMBERS
-    with open(tokens_path, "rb") as source, open(path, "wb") as shard:
-        source.seek(start)
-        for first in range(start, end, group_size):
-            size = min(group_size, end - first)
-            for member in _members(source.read(size), record_size):
+    with open(path, "wb") as shard:
+        for first in range(0, tokens * token_size, group_size):
+            content = source.read(min(group_size, tokens * token_size - first))
+            for member in _members(content, record_size):
                 # Level 1 takes a tenth of the time of tokenization; level 6 half of it, for files
                 # smaller by an eighth.
                 compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
                 sizes.append(shard.write(compressor.compress(member) + compressor.flush()))
-    return sizes
+    written = Shard(name, tokens, sha256_file(path), os.path.getsize(path))
+    return WrittenShard(written, sizes)
 
 
 def _members(content: bytes, record_size: int) -> Iterator[bytes]:

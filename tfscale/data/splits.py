@@ -6,11 +6,13 @@ Order and number of the others do not.
 import bisect
 import functools
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from tfscale.config import PrepareConfig
 from tfscale.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -70,6 +72,63 @@ class Borders:
         return np.select([in_test, held_out], indices[:2], indices[2])
 
 
+@dataclass(frozen=True)
+class Owners:
+    """Tells which part documents belong to.
+
+    Attributes:
+        labels: splits and sources of the documents; of "train" the borders decide.
+        borders: of the splits.
+    """
+
+    labels: Sequence[Part]
+    borders: Borders
+
+    def of(self, labels: np.ndarray, places: np.ndarray) -> tuple[list[Part], np.ndarray]:
+        """Returns the parts of documents, and the index of each document's.
+
+        Args:
+            labels: (N,) indices in `labels`.
+            places: (N,) uint64, their `split_hash`.
+        """
+        # What a label and a split come to: two labels may come to the same part.
+        reached = [Part(split, label.source) for label in self.labels for split in SPLITS]
+        parts = list(dict.fromkeys(reached))
+        index = np.array([parts.index(part) for part in reached])
+        named = np.array([SPLITS.index(label.split) for label in self.labels])[labels]
+        by_hash = self.borders.splits_of(places)
+        splits = np.where(named == SPLITS.index(TRAIN), by_hash, named)
+        return parts, index[labels.astype(np.int64) * len(SPLITS) + splits]
+
+
+def check_parts(config: PrepareConfig, found: Collection[Part]) -> None:
+    """Refuses splits and sources that got no document.
+
+    Args:
+        config: the options.
+        found: the parts that have documents.
+
+    Raises:
+        DataError: a split with a fraction, or the training part of a source, is not among them.
+    """
+    splits = {part.split for part in found}
+    for split, fraction in (
+        (VALIDATION, config.validation_fraction),
+        (TEST, config.test_fraction),
+        (TRAIN, 1),
+    ):
+        if fraction and split not in splits:
+            raise DataError(
+                f"the {split} split got no document by {split}_fraction={fraction}; choose a larger"
+                " fraction"
+            )
+    if lost := [name for name in config.source if Part(TRAIN, name) not in found]:
+        raise DataError(
+            f"all documents of the source {lost[0]} are held out; give more text of it, or choose"
+            " smaller fractions"
+        )
+
+
 class HoldOut:
     """Finds the borders between the splits, so that none is empty.
 
@@ -99,6 +158,14 @@ class HoldOut:
         self._documents += 1
         if self._places is not None:
             self._places.add(place)
+            if len(self._places) > _KEPT:
+                self._places = None
+
+    def add_all(self, places: np.ndarray) -> None:
+        """Takes note of documents with these hashes (N,) uint64."""
+        self._documents += len(places)
+        if self._places is not None:
+            self._places.update(np.unique(places)[: _KEPT + 1].tolist())
             if len(self._places) > _KEPT:
                 self._places = None
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfscale.data.splits import SPLITS, TRAIN, Borders, Part
+from tfscale.data.splits import TRAIN, Borders, Owners, Part
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 
 BATCH_BYTES = 1 << 20
@@ -24,6 +24,25 @@ BATCH_BYTES = 1 << 20
 _ROW = np.dtype(
     [("label", "<u2"), ("place", "<u8"), ("characters", "<u4"), ("first", "?"), ("last", "?")]
 )
+
+
+def batch_ends(sizes: np.ndarray, carried: int) -> tuple[list[int], int]:
+    """Returns where batches end among pieces, for whoever does not write a spool.
+
+    Args:
+        sizes: (N,) int64, bytes of the text of each piece.
+        carried: what the second result was for the pieces before; 0 at the beginning.
+
+    Returns:
+        Of each piece that ends a batch its index and 1; and what the last batch, which has not
+        ended, weighs so far.
+    """
+    weights = np.cumsum(sizes + _ROW.itemsize)
+    ends, before = [], -carried
+    while (at := int(np.searchsorted(weights, before + BATCH_BYTES, "right"))) < len(weights):
+        ends.append(at + 1)
+        before = int(weights[at])
+    return ends, int(weights[-1]) - before if len(weights) else carried
 
 
 @dataclass(frozen=True)
@@ -177,16 +196,5 @@ class Spool:
         ends = np.cumsum(rows["characters"], dtype=np.int64).tolist()
         starts = [0, *ends[:-1]]
         texts = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-        parts, owner = self._owners(rows["label"], rows["place"])
+        parts, owner = Owners(self.labels, self.borders).of(rows["label"], rows["place"])
         return Pieces(texts, parts, owner, rows["first"], rows["last"])
-
-    def _owners(self, labels: np.ndarray, places: np.ndarray) -> tuple[list[Part], np.ndarray]:
-        """Returns the parts of pieces, and the index of each piece's."""
-        # What a label and a split come to: two labels may come to the same part.
-        reached = [Part(split, label.source) for label in self.labels for split in SPLITS]
-        parts = list(dict.fromkeys(reached))
-        index = np.array([parts.index(part) for part in reached])
-        named = np.array([SPLITS.index(label.split) for label in self.labels])[labels]
-        by_hash = self.borders.splits_of(places)
-        splits = np.where(named == SPLITS.index(TRAIN), by_hash, named)
-        return parts, index[labels.astype(np.int64) * len(SPLITS) + splits]

@@ -9,6 +9,7 @@ pipes is a pair of offsets one way and two bytes a token the other way.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tfscale.data.workers import in_order
 from tfscale.registry import module_of
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
+BatchT = TypeVar("BatchT", contravariant=True)
 _SMALL = 8 << 20
 """Bytes of text below which starting processes takes longer than the work."""
 
@@ -41,8 +43,23 @@ class Encoded:
     lost_bits: float = 0.0
     content: bytes = field(default=b"", repr=False)
 
+    def add(self, later: "Encoded") -> None:
+        """Adds the counts of the batch that follows; its content is left out."""
+        self.documents += later.documents
+        self.tokens += later.tokens
+        self.utf8_bytes += later.utf8_bytes
+        self.unknown_tokens += later.unknown_tokens
+        self.lost_bits += later.lost_bits
 
-class BatchEncoder:
+
+class Readable(Protocol[BatchT]):
+    """Documents that lie on disk in batches, such as a `Spool`."""
+
+    def read(self, batch: BatchT) -> Pieces:
+        """Returns the pieces of a batch."""
+
+
+class BatchEncoder(Generic[BatchT]):
     """Tokenizes batches of a spool.
 
     Args:
@@ -50,12 +67,12 @@ class BatchEncoder:
         spool: where the documents are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, spool: Spool):
+    def __init__(self, tokenizer: Tokenizer, spool: Readable[BatchT]):
         self._tokenizer = tokenizer
         self._spool = spool
         self._dtype = np.dtype(token_dtype(tokenizer.vocabulary_size)).newbyteorder("<")
 
-    def __call__(self, batch: Batch) -> dict[Part, Encoded]:
+    def __call__(self, batch: BatchT) -> dict[Part, Encoded]:
         """Returns the tokens of each part that has documents in the batch."""
         pieces = self._spool.read(batch)
         ids, counts = self._encode(pieces)
@@ -105,7 +122,7 @@ class _Encoding:
     spool: Spool
     verb: str = "tokenizes"
 
-    def start(self) -> BatchEncoder:
+    def start(self) -> BatchEncoder[Batch]:
         return BatchEncoder(load_tokenizer(self.tokenizer_dir), self.spool)
 
 

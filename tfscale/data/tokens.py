@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfscale.data.manifest import Manifest
+from tfscale.data.manifest import Manifest, Shard
 from tfscale.errors import DataError, reason
 from tfscale.files.paths import open_file
 from tfscale.text.score import ScoredText
@@ -41,27 +41,49 @@ def token_blocks(
     Example:
         stream = np.concatenate(list(token_blocks("data", manifest, "validation")))
     """
-    dtype = np.dtype("<u2" if manifest.token_dtype == "uint16" else "<u4")
     shards = manifest.split(split).shards
     for shard in shards if source is None else (s for s in shards if s.source == source):
-        path = os.path.join(data_dir, shard.file)
-        left = shard.tokens * dtype.itemsize
-        try:
-            with open_file(path) as raw, gzip.GzipFile(fileobj=raw) as file:
-                while header := file.read(_HEADER.size):
-                    length, _ = _HEADER.unpack(header)
-                    left -= length
-                    if left < 0:  # Before as much is read: the length may be anything.
-                        raise ValueError(
-                            f"it has more than the {shard.tokens:,} tokens of the manifest"
-                        )
-                    data = file.read(length)
-                    file.read(_CHECKSUM_BYTES)
-                    yield np.frombuffer(data, dtype)
-            if left:
-                raise ValueError(f"it has fewer than the {shard.tokens:,} tokens of the manifest")
-        except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
-            raise DataError(f"the shard {path} could not be read: {reason(error)}") from error
+        yield from shard_blocks(data_dir, manifest, shard)
+
+
+def shard_blocks(data_dir: str, manifest: Manifest, shard: Shard) -> Iterator[np.ndarray]:
+    """Yields the tokens of a shard, a record at a time, in order.
+
+    Args:
+        data_dir: folder that `tfscale prepare` wrote.
+        manifest: its manifest.
+        shard: one of its shards.
+
+    Yields:
+        ids (n,) of the stored type.
+
+    Raises:
+        DataError: the shard cannot be read, or has another number of tokens than it should.
+    """
+    dtype = numpy_dtype(manifest)
+    path = os.path.join(data_dir, shard.file)
+    left = shard.tokens * dtype.itemsize
+    try:
+        with open_file(path) as raw, gzip.GzipFile(fileobj=raw) as file:
+            while header := file.read(_HEADER.size):
+                length, _ = _HEADER.unpack(header)
+                left -= length
+                if left < 0:  # Before as much is read: the length may be anything.
+                    raise ValueError(
+                        f"it has more than the {shard.tokens:,} tokens of the manifest"
+                    )
+                data = file.read(length)
+                file.read(_CHECKSUM_BYTES)
+                yield np.frombuffer(data, dtype)
+        if left:
+            raise ValueError(f"it has fewer than the {shard.tokens:,} tokens of the manifest")
+    except (OSError, EOFError, struct.error, ValueError, zlib.error) as error:
+        raise DataError(f"the shard {path} could not be read: {reason(error)}") from error
+
+
+def numpy_dtype(manifest: Manifest) -> np.dtype:
+    """Returns the type of stored tokens."""
+    return np.dtype("<u2" if manifest.token_dtype == "uint16" else "<u4")
 
 
 def split_stream(data_dir: str, split: str) -> np.ndarray:

@@ -4,6 +4,7 @@ Shapes: T sequence length.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,25 @@ from tfscale.data.window_plan import WindowPlan
 
 _CHOICES = 1024
 """Windows whose sources are worked out at once."""
+
+
+class Stream(Protocol):
+    """The windows of a source, or of the whole split, for each group of rows."""
+
+    def is_far(self, start: int) -> bool:
+        """Returns whether what comes before a window, counted from the first of a group's first
+        epoch, is passed over instead of read."""
+
+    def from_window(
+        self, group: tf.Tensor, start: tf.Tensor | int, far: bool = False
+    ) -> tf.data.Dataset:
+        """Returns the windows of a group from one on, without end.
+
+        Args:
+            group: number of the group.
+            start: the first window to give, counted from the first of the first epoch.
+            far: what `is_far` said of it.
+        """
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class TrainingWindows:
     shuffle_windows: int
 
     def interleaved(self, ranges: list[RowRange]) -> tf.data.Dataset:
-        """Returns windows (T + 1,) without end.
+        """Returns windows (T + 1,) without end, or what else the streams give.
 
         Args:
             ranges: ranges of rows, which follow each other in each batch.
@@ -61,7 +81,12 @@ class TrainingWindows:
 
         def taken(rows: tf.Tensor) -> tf.data.Dataset:
             batches = self._group(rows[0]).batch(rows_of_group, drop_remainder=True)
-            return batches.map(lambda batch: batch[rows[1] : rows[2]])
+
+            def cut(*parts: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
+                mine = tuple(part[rows[1] : rows[2]] for part in parts)
+                return mine if len(mine) > 1 else mine[0]
+
+            return batches.map(cut)
 
         return groups.interleave(taken, cycle_length=len(ranges), block_length=1).unbatch()
 
@@ -92,7 +117,8 @@ class TrainingWindows:
             lambda first: mixture.source_of(first + some, group, self.plan.groups)
         ).unbatch()
 
-    def _stream(self, number: int, shuffled: int) -> Epochs:
+    def _stream(self, number: int, shuffled: int) -> Stream:
+        """Returns a source, or the whole split, with so many windows in all shuffle buffers."""
         plan = self.plan
         return Epochs(
             self.data_dir,

@@ -78,21 +78,12 @@ def window_plan(
         ConfigError: the mix does not name the sources of the data.
     """
     split = manifest.split("train")
-    if mix is None and not split.sources:
+    mixture, streams = mixed_streams(split, mix)
+    if mixture is None:
         steps = batches_per_epoch(split, sequence_length, global_batch_size)
         groups = num_groups(global_batch_size, len(split.shards))
         rows = global_batch_size // groups
-        whole = list(range(len(split.shards)))
-        return WindowPlan(None, [whole], groups, rows, steps, [[steps * rows] * groups])
-    if mix is None:
-        mixture = Mixture.of({name: counts.tokens for name, counts in split.sources.items()})
-    else:
-        _check_names(split, mix)
-        mixture = Mixture.of(mix)
-    streams = [
-        [number for number, shard in enumerate(split.shards) if shard.source == name]
-        for name in mixture.names
-    ]
+        return WindowPlan(None, streams, groups, rows, steps, [[steps * rows] * groups])
     windows = [windows_per_shard(shard.tokens, sequence_length) for shard in split.shards]
     for name, numbers in zip(mixture.names, streams, strict=True):
         _check_size(split, name, numbers, windows, sequence_length)
@@ -110,6 +101,34 @@ def window_plan(
         )
     rows = global_batch_size // groups
     return WindowPlan(mixture, streams, groups, rows, total // global_batch_size, per_epoch)
+
+
+def mixed_streams(
+    split: Split, mix: Mapping[str, float] | None
+) -> tuple[Mixture | None, list[list[int]]]:
+    """Returns the sources that are read with their shares, and the numbers of the shards of each.
+
+    Args:
+        split: the training split.
+        mix: name of each source -> its weight; None weighs them by their tokens.
+
+    Returns:
+        None and the shards of the whole split, where the sources are not named.
+
+    Raises:
+        ConfigError: the mix does not name the sources of the data.
+    """
+    if mix is not None:
+        _check_names(split, mix)
+    elif not split.sources:
+        return None, [list(range(len(split.shards)))]
+    else:
+        mix = {name: counts.tokens for name, counts in split.sources.items()}
+    mixture = Mixture.of(mix)
+    return mixture, [
+        [number for number, shard in enumerate(split.shards) if shard.source == name]
+        for name in mixture.names
+    ]
 
 
 def _check_names(split: Split, mix: Mapping[str, float]) -> None:

@@ -3,7 +3,10 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO, Literal
+
+import numpy as np
 
 from tfscale.data.index import write_index
 from tfscale.data.manifest import SourceCounts, Split
@@ -62,11 +65,7 @@ def write_tokens(
                     path = _tokens_path(directory, part)
                     files[part] = stack.enter_context(open(path, "wb"))
                 total = totals.setdefault(part, Encoded())
-                total.documents += encoded.documents
-                total.tokens += encoded.tokens
-                total.utf8_bytes += encoded.utf8_bytes
-                total.unknown_tokens += encoded.unknown_tokens
-                total.lost_bits += encoded.lost_bits
+                total.add(encoded)
                 files[part].write(encoded.content)
             meter.add(
                 documents=sum(encoded.documents for encoded in result.values()),
@@ -99,31 +98,53 @@ def write_splits(
     Returns:
         The splits that have documents, with their shards.
     """
-    splits = {}
     size = sum(total.utf8_bytes for total in totals.values())
-    token_size = 2 if dtype == "uint16" else 4
+    written: dict[Part, list[WrittenShard]] = {}
     with TextProgress("writing", size, enabled=progress) as meter:
-        for split in SPLITS:
-            parts = sorted(part for part in totals if part.split == split)
-            written: dict[Part, list[WrittenShard]] = {}
-            for part in parts:
-                total, path = totals[part], _tokens_path(directory, part)
-                count = shard_count(total.tokens, shards if split == TRAIN else 0)
-                written[part] = write_shards(
-                    directory, _shown(part), path, token_size, count, processes
-                )
-                meter.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
-                os.remove(path)
-            if parts:
-                splits[split] = _split({part: totals[part] for part in parts}, written)
-            if parts and split == TRAIN:
-                sizes = [shard.member_sizes for part in parts for shard in written[part]]
-                files = splits[split].shards
-                write_index(directory, files, sizes, RECORD_TOKENS, MEMBER_RECORDS)
+        for part in in_order_of_splits(totals):
+            total, path = totals[part], _tokens_path(directory, part)
+            count = shards_of(part, total, shards)
+            written[part] = write_shards(
+                directory, shown(part), path, np.dtype(dtype).itemsize, count, processes
+            )
+            meter.add(documents=total.documents, tokens=total.tokens, size=total.utf8_bytes)
+            os.remove(path)
+    return splits_of(directory, totals, written)
+
+
+def in_order_of_splits(parts: Iterable[Part]) -> list[Part]:
+    """Returns parts in the order in which their shards are written: by split, then by source."""
+    return sorted(parts, key=lambda part: (SPLITS.index(part.split), part))
+
+
+def shards_of(part: Part, total: Encoded, shards: int) -> int:
+    """Returns how many shards a part gets; see `write_splits` and `shard_count`."""
+    return shard_count(total.tokens, shards if part.split == TRAIN else 0)
+
+
+def splits_of(
+    directory: str, totals: Mapping[Part, Encoded], written: Mapping[Part, list[WrittenShard]]
+) -> dict[str, Split]:
+    """Returns the splits of what was written, and writes the index of the training shards.
+
+    Args:
+        directory: the data folder.
+        totals: of each part that has documents.
+        written: its shards.
+    """
+    splits = {}
+    for split in SPLITS:
+        parts = [part for part in in_order_of_splits(totals) if part.split == split]
+        if parts:
+            splits[split] = _split({part: totals[part] for part in parts}, written)
+        if parts and split == TRAIN:
+            sizes = [shard.member_sizes for part in parts for shard in written[part]]
+            files = splits[split].shards
+            write_index(directory, files, sizes, RECORD_TOKENS, MEMBER_RECORDS)
     return splits
 
 
-def _split(totals: dict[Part, Encoded], written: dict[Part, list[WrittenShard]]) -> Split:
+def _split(totals: Mapping[Part, Encoded], written: Mapping[Part, list[WrittenShard]]) -> Split:
     """Returns a split of its parts."""
     sources = {
         part.source: SourceCounts(total.documents, total.tokens, total.utf8_bytes)
@@ -145,10 +166,10 @@ def _split(totals: dict[Part, Encoded], written: dict[Part, list[WrittenShard]])
     )
 
 
-def _shown(part: Part) -> str:
+def shown(part: Part) -> str:
     """Returns the name of a part in names of files."""
     return part.split if part.source is None else f"{part.split}.{part.source}"
 
 
 def _tokens_path(directory: str, part: Part) -> str:
-    return os.path.join(directory, f"{_shown(part)}.tokens")
+    return os.path.join(directory, f"{shown(part)}.tokens")

@@ -5,6 +5,7 @@ Pi, and what an app for another platform does by hand: `tfscale.device.decoder` 
 signatures of a file.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_sc
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.turns import DeviceDecoder, Turn, Turns
 from tfscale.errors import ExportError, TokenizerError
+from tfscale.evaluation.continuations import Continuation, Progress, Scored, scored
 from tfscale.files.description import METADATA_FILE, Description
 from tfscale.inference.generation import Generation, generate, stream
 from tfscale.text.score import Score, reading_starts, token_nll
@@ -32,7 +34,7 @@ class DeviceModel(ExportedModel):
     side need a model each.
     """
 
-    abilities: frozenset[Ability] = frozenset({"generate", "score", "benchmark"})
+    abilities: frozenset[Ability] = frozenset({"generate", "score", "choose", "benchmark"})
     tokenizer: Tokenizer
 
     def __init__(
@@ -64,6 +66,11 @@ class DeviceModel(ExportedModel):
     def sequence_length(self) -> int | None:
         """Tokens of a scoring window: the length of the training windows, if it is known."""
         return self.description.window or self._decoder.context_length
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens that it reads; None without bound."""
+        return self._decoder.context_length
 
     def decoder(self) -> Turn:
         """Returns the decoder, reset; a model has one, which holds one sequence at a time.
@@ -179,6 +186,28 @@ class DeviceModel(ExportedModel):
                     progress(done, len(ids))
             decoder.reset()
         return Score(nll, len(ids)).of(known)
+
+    def score_continuations(
+        self, rows: Sequence[Continuation], progress: Progress | None = None
+    ) -> list[Scored]:
+        """Returns the likelihood of each continuation, in order; each must fit into the context.
+
+        What follows the same context in a row reads that context once.
+        """
+        results: list[Scored] = []
+        with self._turns.lock:
+            decoder = self.decoder()
+            for context, following in itertools.groupby(rows, lambda row: row.context):
+                decoder.reset()
+                first, mark = decoder.feed(context), decoder.mark()
+                for row in following:
+                    decoder.back_to(mark)
+                    logits = [first, *(decoder.feed([token]) for token in row.tokens[:-1])]
+                    results.append(scored(np.stack(logits), row.tokens))
+                if progress is not None:
+                    progress(len(results), len(rows))
+            decoder.reset()
+        return results
 
     def bytes_per_token(self) -> int | None:
         """Returns the bytes that a decode step reads; None where model.json does not say.

@@ -3,6 +3,7 @@
 Shapes: T tokens of a window, V vocabulary.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -13,6 +14,7 @@ from tfscale.config import EDIT_COST
 from tfscale.device.interpreter import open_interpreter, running
 from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
 from tfscale.errors import ConfigError, DataError, ExportError
+from tfscale.evaluation.continuations import Continuation, Progress, Scored, scored
 from tfscale.files.description import Description
 from tfscale.inference.cloze import Correction, Filling, correct, fill
 from tfscale.text.score import Score, token_nll
@@ -74,7 +76,7 @@ class ScoringModel(ExportedModel):
         ExportError: the file cannot be run, or has other signatures.
     """
 
-    abilities: frozenset[Ability] = frozenset({"score"})
+    abilities: frozenset[Ability] = frozenset({"score", "choose"})
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class ScoringModel(ExportedModel):
                 f" {end_id!r}"
             )
         if description.cloze:
-            self.abilities = self.abilities | {"fill"}
+            self.abilities = frozenset({"score", "fill"})
         self._end_id = end_id
         # Files of earlier versions name the end token alone.
         self._start_id = end_id if description.start_id is None else description.start_id
@@ -127,6 +129,35 @@ class ScoringModel(ExportedModel):
         tokens = np.full(self.sequence_length, self._start_id, np.int32)
         tokens[:count] = ids
         return self._score(tokens)[:count]
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that it reads."""
+        return self.sequence_length
+
+    def score_continuations(
+        self, rows: Sequence[Continuation], progress: Progress | None = None
+    ) -> list[Scored]:
+        """Returns the likelihood of each continuation, in order; each must fit into the window.
+
+        Rows in a row that read the same tokens are computed once.
+
+        Raises:
+            DataError: an id that the model does not have, as of the tokenizer of another model.
+        """
+        largest = max(max(*row.context, *row.tokens) for row in rows)
+        if largest >= self.vocabulary_size:
+            raise DataError(
+                f"{self.path} has {self.vocabulary_size} tokens, and a continuation has the id"
+                f" {largest}; give the tokenizer that the model was trained with"
+            )
+        results: list[Scored] = []
+        for inputs, members in itertools.groupby(rows, lambda row: row.inputs):
+            logits = self.logits(inputs)
+            results += [scored(logits[-len(row.tokens) :], row.tokens) for row in members]
+            if progress is not None:
+                progress(len(results), len(rows))
+        return results
 
     def fill(self, text: str, count: int = 5) -> list[Filling]:
         """Returns the most likely tokens for the gap `___`; see `tfscale.inference.cloze.fill`."""

@@ -77,8 +77,21 @@ def claim_page(path: str) -> None:
     Raises:
         DataError: it is a folder, or has another ending than .html.
     """
-    if not path.endswith(".html") or (not is_remote(path) and os.path.isdir(path)):
-        raise DataError(f"output {path} is no HTML file; name one such as report.html")
+    _claim_file(path, ".html", "HTML file", "report.html")
+
+
+def claim_array(path: str) -> None:
+    """Checks that an array of NumPy may be written to `path`.
+
+    Raises:
+        DataError: it is a folder, or has another ending than .npy.
+    """
+    _claim_file(path, ".npy", "file of NumPy", "vectors.npy")
+
+
+def _claim_file(path: str, ending: str, what: str, example: str) -> None:
+    if not path.endswith(ending) or (not is_remote(path) and os.path.isdir(path)):
+        raise DataError(f"output {path} is no {what}; name one such as {example}")
 
 
 @contextlib.contextmanager

@@ -5,11 +5,13 @@ Shapes: B batch, T tokens, D hidden_dim, H query heads, G key-value heads, R = H
 head, C context, S tokens of one cached call, W attention window, N = T / W.
 """
 
+import dataclasses
+
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfscale.config.rope import RopeOptions
 from tfscale.models.cached import (
     cached_attention,
     cached_dense,
@@ -19,23 +21,12 @@ from tfscale.models.cached import (
     write_cache,
 )
 from tfscale.models.dropout import Dropout
+from tfscale.models.rope import angles, cut, frequencies, rotate
 from tfscale.models.visibility import hidden_in_blocks, hidden_keys
 
 MINUS_INFINITY = -1e9
 """Added to attention scores of tokens that must not be seen; float32 softmax gives them exactly
 0."""
-
-
-def _cut(x, widths, np_):
-    """Cuts the last axis into parts of the given widths.
-
-    The gradient of a split joins those of its parts; that of each slice is as large as the whole,
-    mostly zeros, and they are added up. Exported files keep slices, which every runtime has.
-    """
-    if np_ is ops:
-        return tf.split(x, widths, axis=-1)
-    ends = np.cumsum(widths)
-    return [x[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
 
 
 @keras.saving.register_keras_serializable("tfscale")
@@ -70,6 +61,9 @@ class CausalSelfAttention(keras.layers.Layer):
             (Henry et al. 2020; Dehghani et al. 2023).
         norm_epsilon: of that normalization.
         soft_cap: bound of the scores by cap x tanh(score / cap) (Gemma 2); 0 has none.
+        rope: options of the rotary positions besides their base, or their fields by name.
+        scale_dim: width by whose square root scores are divided; 0 takes K.
+        query_key_value_bias: biases in the first dense layer, also without `use_bias`.
     """
 
     def __init__(
@@ -89,6 +83,9 @@ class CausalSelfAttention(keras.layers.Layer):
         query_key_norm=False,
         norm_epsilon=1e-5,
         soft_cap=0.0,
+        rope=None,
+        scale_dim=0,
+        query_key_value_bias=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -97,6 +94,9 @@ class CausalSelfAttention(keras.layers.Layer):
         self.num_kv_heads = num_kv_heads or num_heads
         self.head_dim = head_dim or hidden_dim // num_heads
         self.rope_base = rope_base
+        self.rope = RopeOptions(**rope) if isinstance(rope, dict) else rope or RopeOptions()
+        self.scale_dim = scale_dim
+        self.query_key_value_bias = query_key_value_bias
         self.window = window
         self.causal = causal
         self.global_tokens = global_tokens
@@ -104,7 +104,7 @@ class CausalSelfAttention(keras.layers.Layer):
         self.use_bias = use_bias
         self.query_key_value = keras.layers.Dense(
             (num_heads + 2 * self.num_kv_heads) * self.head_dim,
-            use_bias=use_bias,
+            use_bias=use_bias or query_key_value_bias,
             kernel_initializer=query_key_value_initializer,
             dtype=self.dtype_policy,
             name="query_key_value",
@@ -138,10 +138,8 @@ class CausalSelfAttention(keras.layers.Layer):
         query, key, value = self._split(self.query_key_value(inputs), length, ops)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
-        if self.rope_base:
-            angles = self._angles(ops.arange(length, dtype="float32"), ops)
-            query, key = (self._rotate(x, angles, ops) for x in (query, key))
-        query = query * self.head_dim**-0.5
+        query, key = self._turned(query, key, ops.arange(length, dtype="float32"), ops)
+        query = query * self._scale
         in_blocks = (
             self.window
             and isinstance(length, int)
@@ -161,23 +159,21 @@ class CausalSelfAttention(keras.layers.Layer):
     def _split(self, rows, length, np_):
         """(B, T, (H + 2 G) K) -> query (B, T, H, K), key and value (B, T, G, K)."""
         width, counts = self.head_dim, (self.num_heads, self.num_kv_heads, self.num_kv_heads)
-        parts = _cut(rows, [n * width for n in counts], np_)
+        parts = cut(rows, [n * width for n in counts], np_)
         return [
             np_.reshape(part, (-1, length, n, width)) for part, n in zip(parts, counts, strict=True)
         ]
 
-    def _angles(self, positions, np_):
-        """Cosine and sine (T, 1, K / 2) of positions (T,) float32."""
-        half = self.head_dim // 2
-        frequencies = (self.rope_base ** (-np.arange(half) / half)).astype("float32")
-        angles = np_.reshape(positions, (-1, 1, 1)) * frequencies
-        return np_.cos(angles), np_.sin(angles)
+    @property
+    def _scale(self):
+        return (self.scale_dim or self.head_dim) ** -0.5
 
-    def _rotate(self, x, angles, np_):
-        cosine, sine = (np_.cast(part, x.dtype) for part in angles)
-        first, second = _cut(x, [self.head_dim // 2] * 2, np_)
-        join = np_.concatenate if np_ is ops else np_.concat
-        return join([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    def _turned(self, query, key, positions, np_):
+        """Query and key by their rotary positions (T,) float32, if the layer has such."""
+        if not self.rope_base:
+            return query, key
+        turns = angles(positions, frequencies(self.rope_base, self.rope, self.head_dim), np_)
+        return rotate(query, turns, np_), rotate(key, turns, np_)
 
     def _weights(self, scores, mask, training):
         scores = soft_capped(ops.cast(scores, "float32"), self.soft_cap)
@@ -248,9 +244,7 @@ class CausalSelfAttention(keras.layers.Layer):
         query, key, value = self._split(cached_dense(self.query_key_value, x), length, tf)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = cached_norm(self.query_norm, query), cached_norm(self.key_norm, key)
-        if self.rope_base:
-            angles = self._angles(tf.cast(input_pos, tf.float32), tf)
-            query, key = (self._rotate(part, angles, tf) for part in (query, key))
+        query, key = self._turned(query, key, tf.cast(input_pos, tf.float32), tf)
         key_cache = write_cache(key_cache, key, input_pos)
         value_cache = write_cache(value_cache, value, input_pos)
         if self.window:
@@ -258,7 +252,7 @@ class CausalSelfAttention(keras.layers.Layer):
             beyond = out_of_window(input_pos, context, self.window)
             beyond &= tf.range(context) >= self.global_tokens
             mask = mask + tf.cast(beyond, tf.float32) * MINUS_INFINITY
-        query = query * width**-0.5
+        query = query * self._scale
         mixed = cached_attention(query, key_cache, value_cache, mask, self.soft_cap)
         mixed = tf.reshape(mixed, (rows, length, heads * width))
         return cached_dense(self.output_projection, mixed), key_cache, value_cache
@@ -278,5 +272,8 @@ class CausalSelfAttention(keras.layers.Layer):
             "query_key_norm",
             "norm_epsilon",
             "soft_cap",
+            "scale_dim",
+            "query_key_value_bias",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        options = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **options, "rope": dataclasses.asdict(self.rope)}

@@ -112,6 +112,5 @@ class _Body(Body):
         assert documents is None  # It does not keep them apart: see `check_separates`.
         forward, backward = self.states(ids, training, remat)
         # The target of t is id t + 1: before it is t, after it t + 2.
-        after = ops.pad(backward[:, 2:], [[0, 0], [0, 2], [0, 0]])
-        length = ops.shape(forward)[1]
-        return self.join(ops.concatenate([forward, after[:, :length]], axis=-1))
+        after = ops.pad(backward, [[0, 0], [0, 2], [0, 0]])[:, 2:]
+        return self.join(ops.concatenate([forward, after], axis=-1))

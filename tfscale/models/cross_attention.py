@@ -116,6 +116,9 @@ class DecoderBlock(TransformerBlock):
     def __init__(self, options: BlockOptions, **kwargs: object):
         super().__init__(options, **kwargs)
         self.cross_norm = options.norm("cross_norm", self.dtype_policy)
+        self.cross_output_norm = (
+            options.norm("cross_output_norm", self.dtype_policy) if options.sandwich_norm else None
+        )
         self.cross_attention = CrossAttention(
             options.hidden_dim,
             options.num_heads,
@@ -132,6 +135,8 @@ class DecoderBlock(TransformerBlock):
     def build(self, input_shape):
         super().build(input_shape)
         self.cross_norm.build(input_shape)
+        if self.cross_output_norm is not None:
+            self.cross_output_norm.build(input_shape)
         self.cross_attention.build(input_shape)
 
     def call(self, x, memory, source_visible, training=False):  # type: ignore[override]
@@ -139,6 +144,8 @@ class DecoderBlock(TransformerBlock):
         crossed = self.cross_attention(
             self.cross_norm(x), memory, source_visible, training=training
         )
+        if self.cross_output_norm is not None:
+            crossed = self.cross_output_norm(crossed)
         return self.fed_forward(x + self.residual_dropout(crossed, training=training), training)
 
     def cached_with_source(
@@ -148,5 +155,7 @@ class DecoderBlock(TransformerBlock):
         `CrossAttention.cached`."""
         x, key_cache, value_cache = self.cached_attended(x, key_cache, value_cache, input_pos, mask)
         normed = cached_norm(self.cross_norm, x)
-        x = x + self.cross_attention.cached(normed, memory_key, memory_value, source_mask)
-        return self.cached_fed_forward(x), key_cache, value_cache
+        crossed = self.cross_attention.cached(normed, memory_key, memory_value, source_mask)
+        if self.cross_output_norm is not None:
+            crossed = cached_norm(self.cross_output_norm, crossed)
+        return self.cached_fed_forward(x + crossed), key_cache, value_cache

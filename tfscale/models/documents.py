@@ -9,9 +9,18 @@ itself.
     segments    0   0   1   1   1   2   2
     places      0   1   0   1   2   0   1
 
+In a packed row (`tfscale.data.packing`) a piece from within a document may stand after the end of
+another one. It begins with the token before its first target, which does not say so; the END among
+the targets does.
+
+    inputs      END a   b   x   y
+    targets     a   b   END y   z
+    segments    1   1   1   2   2
+
 Shapes: B rows, T tokens.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -28,6 +37,9 @@ class Documents:
         start_id: the input that begins a document, and belongs to it.
         positions: whether a table of positions counts anew in each document, or on through the
             window.
+        end_id: the target that ends a document, for packed rows; None where what comes after a
+            document begins with `start_id`.
+        after_end: (B, T) bool, the inputs before which a document ended; see `beside`.
 
     Example:
         apart = Documents(start_id=1)
@@ -36,10 +48,20 @@ class Documents:
 
     start_id: int
     positions: DocumentPositions = "restart"
+    end_id: int | None = None
+    after_end: tf.Tensor | None = None
+
+    def beside(self, targets: tf.Tensor) -> "Documents":
+        """Returns what it is for the inputs beside some targets (B, T)."""
+        if self.end_id is None:
+            return self
+        ends = tf.equal(targets[:, :-1], tf.cast(self.end_id, targets.dtype))
+        return dataclasses.replace(self, after_end=tf.pad(ends, [[0, 0], [1, 0]]))
 
     def begins(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns which inputs begin a document: ids (B, T) -> (B, T) bool."""
-        return tf.equal(ids, tf.cast(self.start_id, ids.dtype))
+        begins = tf.equal(ids, tf.cast(self.start_id, ids.dtype))
+        return begins if self.after_end is None else begins | self.after_end
 
     def segments(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the number of each input's document in its row: ids (B, T) -> (B, T) int32."""
@@ -63,20 +85,28 @@ def places(segments: tf.Tensor) -> tf.Tensor:
     return tf.range(tf.shape(segments)[1]) - tf.searchsorted(segments, segments)
 
 
-def documents_of(options: StepOptions, start_id: int | None) -> Documents | None:
+def documents_of(
+    options: StepOptions, start_id: int | None, end_id: int | None = None
+) -> Documents | None:
     """Returns how the options of a training keep documents apart; None where they do not.
 
     Args:
         options: those of a step, a compilation or a run.
         start_id: what the network reads before each document; None only where they do not.
+        end_id: the target that ends each document, for packed rows.
     """
     if not options.document_mask:
         return None
     assert start_id is not None
-    return Documents(start_id, options.document_positions)
+    return Documents(start_id, options.document_positions, end_id)
 
 
-def apart(documents: Documents | None) -> dict[str, Documents]:
+def apart(documents: Documents | None, targets: tf.Tensor) -> dict[str, Documents]:
     """Returns the keyword argument of `hidden_states` and `carry`: none for networks that are not
-    asked to keep documents apart, which need not take it."""
-    return {} if documents is None else {"documents": documents}
+    asked to keep documents apart, which need not take it.
+
+    Args:
+        documents: where documents begin; None does not keep them apart.
+        targets: (B, T), beside which the inputs are.
+    """
+    return {} if documents is None else {"documents": documents.beside(targets)}

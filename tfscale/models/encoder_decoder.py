@@ -41,6 +41,8 @@ _SHARED = (
     "expand",
     "before_contract",
     "contract",
+    "attention_output_norm",
+    "feed_forward_output_norm",
 )
 """Layers of a block that start from the run's."""
 
@@ -95,7 +97,7 @@ class EncoderDecoder(CachedStacks):
         self.encoder_blocks, self.decoder_blocks = (
             [
                 kind(
-                    block_options(config, seed + 1000 * (first + index)),
+                    block_options(config, index, seed + 1000 * (first + index)),
                     dtype=policy,
                     name=f"{stack}_{index}",
                 )

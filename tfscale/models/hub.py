@@ -19,8 +19,9 @@ from tfscale.compat import keras_hub as hub
 from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
-from tfscale.models.hub_readers import READERS
+from tfscale.models.hub_reader import HubReader
 from tfscale.models.transformer import TransformerLM
+from tfscale.registry import HUB_READERS
 
 _COMPARED = (2, 24)
 """Rows and tokens on which a network is compared with what it was made of."""
@@ -37,8 +38,9 @@ def from_keras_hub(
     """Returns a network with the architecture and the weights of a decoder of keras-hub.
 
     Args:
-        source: a `keras_hub.models.CausalLM` or its backbone (GPT-2, Llama 2 and 3, Mistral, Qwen
-            2, Gemma); or what `from_preset` of either takes, such as the folder of a preset.
+        source: a `keras_hub.models.CausalLM` or its backbone, of one of the architectures in
+            `tfscale/models/hub_readers`; or what `from_preset` of either takes, such as the folder
+            of a preset.
         sequence_length: context of the network in tokens; 0 takes that of learned positions, 1,024
             of others.
         precision: compute type of the network.
@@ -57,18 +59,9 @@ def from_keras_hub(
         network = from_keras_hub(model, sequence_length=256)
     """
     backbone = backbone_of(source)
-    name = next(
-        (name for kind in type(backbone).__mro__ if (name := kind.__name__) in READERS), None
-    )
-    if name is None:
-        known = ", ".join(kind.removesuffix("Backbone") for kind in READERS)
-        raise ConfigError(
-            f"{type(backbone).__name__} is not an architecture that tfscale knows: {known}. As it"
-            " is, its CausalLM is exported by tfscale.export_keras to a file that generates"
-        )
-    backbone = _in_float32(backbone)
-    options, read = READERS[name](backbone)
-    learned = options.pop("positions_of", None)
+    kind = _reader_of(backbone)
+    reader = kind(_in_float32(backbone))
+    backbone, options, learned = reader.backbone, reader.options(), reader.learned_positions
     length = sequence_length or (learned or 1024)
     if learned and length > learned:
         raise ConfigError(
@@ -79,17 +72,32 @@ def from_keras_hub(
         raise ConfigError(
             f"vocabulary_size={size}, and the model has {backbone.vocabulary_size} entries"
         )
+    if options.get("attention_window", 0) >= length and not options.get("global_every"):
+        options["attention_window"] = 0  # All of the context is in it.
     # An architecture is what its reader says and no default of ours.
     parts = {**GPT2_PARTS, **options}
     config = TransformerConfig(vocabulary_size=size, sequence_length=length, **parts)
     network = TransformerLM(config)
-    read(network)
+    reader.read(network)
     _check_same(network, backbone)
     if precision == "float32":
         return network
     lower = TransformerLM(config, precision=precision)
     lower.set_weights(network.get_weights())
     return lower
+
+
+def _reader_of(backbone: keras.Model) -> type[HubReader]:
+    readers: list[type[HubReader]] = list(HUB_READERS)
+    for kind in type(backbone).__mro__:
+        for reader in readers:
+            if kind.__name__ in reader.backbones:
+                return reader
+    known = "; ".join(reader.summary for reader in readers)
+    raise ConfigError(
+        f"{type(backbone).__name__} is not an architecture that tfscale imports: {known}. As it is,"
+        " its CausalLM is exported by tfscale.export_keras to a file that generates"
+    )
 
 
 def _in_float32(backbone: keras.Model) -> keras.Model:
@@ -100,7 +108,13 @@ def _in_float32(backbone: keras.Model) -> keras.Model:
     config = {**backbone.get_config(), "dtype": "float32"}
     if hub.tied(backbone) is not None:
         config["tie_word_embeddings"] = hub.tied(backbone)
-    copy = type(backbone).from_config(config)
+    # Some classes give their layers no type, so that they take the global one.
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = type(backbone).from_config(config)
+    finally:
+        keras.config.set_dtype_policy(policy)
     if [weight.shape for weight in copy.weights] != [weight.shape for weight in backbone.weights]:
         raise ConfigError(
             f"{type(backbone).__name__} computes in {backbone.compute_dtype} and cannot be built"
@@ -119,10 +133,8 @@ def backbone_of(source: keras.Model | str) -> keras.Model:
     """
     if not isinstance(source, str):
         return hub.backbone_in(source)
-    import keras_hub
-
     try:
-        return keras_hub.models.Backbone.from_preset(source)
+        return hub.load_backbone(source)
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
         raise ConfigError(preset_message(source, error)) from error
 

@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from tfscale.compat.keras import KerasConfig
+from tfscale.config.rope import RopeOptions
 from tfscale.models.activations import ACTIVATIONS, GATES, cached_activation
 from tfscale.models.attention import CausalSelfAttention
 from tfscale.models.cached import cached_dense, cached_norm
@@ -92,6 +93,7 @@ class BlockOptions:
         attention_soft_cap: bound of the attention scores; 0 has none.
         activation: a key of `ACTIVATIONS` or of `GATES`.
         residual_initializer: of the matrices whose output is added: "scaled" or "zeros".
+        sandwich_norm: whether what both layers give is normalized before it is added.
     """
 
     hidden_dim: int
@@ -114,6 +116,10 @@ class BlockOptions:
     query_key_norm: bool = False
     attention_soft_cap: float = 0.0
     residual_initializer: str = "scaled"
+    rope: RopeOptions = RopeOptions()
+    query_scale_dim: int = 0
+    query_key_value_bias: bool = False
+    sandwich_norm: bool = False
 
     def residual_initializers(self, seed: int) -> Iterator[keras.initializers.Initializer]:
         """Returns endless initializers of matrices whose output is added to the residual stream.
@@ -164,6 +170,9 @@ class TransformerBlock(keras.layers.Layer):
             options.query_key_norm,
             options.norm_epsilon,
             options.attention_soft_cap,
+            options.rope,
+            options.query_scale_dim,
+            options.query_key_value_bias,
             dtype=policy,
             name="attention",
         )
@@ -182,6 +191,10 @@ class TransformerBlock(keras.layers.Layer):
             kernel_initializer=next(residual),
             dtype=policy,
             name="contract",
+        )
+        self.attention_output_norm, self.feed_forward_output_norm = (
+            options.norm(name, policy) if options.sandwich_norm else None
+            for name in ("attention_output_norm", "feed_forward_output_norm")
         )
         self.residual_dropout = Dropout(options.dropout, dtype=policy)
         # Of low rank, each matrix of the feed-forward layer is a narrow one before a wide one.
@@ -202,6 +215,9 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape):
         for layer in (self.attention_norm, self.attention, self.feed_forward_norm):
             layer.build(input_shape)
+        for norm in (self.attention_output_norm, self.feed_forward_output_norm):
+            if norm is not None:
+                norm.build(input_shape)
         inner = (*input_shape[:-1], self.options.feed_forward_dim)
         narrow = (*input_shape[:-1], self.options.feed_forward_rank)
         if self.before_expand is not None and self.before_contract is not None:
@@ -214,20 +230,25 @@ class TransformerBlock(keras.layers.Layer):
         return self.fed_forward(self.attended(x, training, visible, segments), training)
 
     def attended(self, x, training=False, visible=None, segments=None):
-        """x + attention(norm(x)); `visible` and `segments` as in `CausalSelfAttention`."""
+        """x + attention(norm(x)), or x + norm(attention(norm(x))) with `sandwich_norm`; `visible`
+        and `segments` as in `CausalSelfAttention`."""
         attended = self.attention(
             self.attention_norm(x), training=training, visible=visible, segments=segments
         )
+        if self.attention_output_norm is not None:
+            attended = self.attention_output_norm(attended)
         return x + self.residual_dropout(attended, training=training)
 
     def fed_forward(self, x, training=False):
-        """x + feed_forward(norm(x))."""
+        """x + feed_forward(norm(x)), normalized as in `attended`."""
         forwarded = self.feed_forward_norm(x)
         for layer in self.feed_forward_layers:
             forwarded = layer(forwarded)
             if layer is self.expand and self.options.activation in GATES:
                 gate, up = ops.split(forwarded, 2, axis=-1)
                 forwarded = GATES[self.options.activation](gate) * up
+        if self.feed_forward_output_norm is not None:
+            forwarded = self.feed_forward_output_norm(forwarded)
         return x + self.residual_dropout(forwarded, training=training)
 
     @property
@@ -247,6 +268,8 @@ class TransformerBlock(keras.layers.Layer):
         attended, key_cache, value_cache = self.attention.cached(
             normed, key_cache, value_cache, input_pos, mask
         )
+        if self.attention_output_norm is not None:
+            attended = cached_norm(self.attention_output_norm, attended)
         return x + attended, key_cache, value_cache
 
     def cached_fed_forward(self, x):
@@ -256,6 +279,8 @@ class TransformerBlock(keras.layers.Layer):
             forwarded = cached_dense(layer, forwarded)
             if layer is self.expand:
                 forwarded = cached_activation(self.options.activation, forwarded)
+        if self.feed_forward_output_norm is not None:
+            forwarded = cached_norm(self.feed_forward_output_norm, forwarded)
         return x + forwarded
 
     def get_config(self):
@@ -264,8 +289,9 @@ class TransformerBlock(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: KerasConfig) -> "TransformerBlock":
         names = [field.name for field in dataclasses.fields(BlockOptions) if field.name in config]
-        options = BlockOptions(**{name: config.pop(name) for name in names})
-        return super().from_config({**config, "options": options})
+        options = {name: config.pop(name) for name in names}
+        options["rope"] = RopeOptions(**options.get("rope", {}))
+        return super().from_config({**config, "options": BlockOptions(**options)})
 
 
 def norm_layer(

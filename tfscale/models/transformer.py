@@ -194,13 +194,7 @@ class _Body(Body):
             )
         self.blocks = [
             TransformerBlock(
-                block_options(
-                    config,
-                    seed + 1000 * (index + 1),
-                    window=config.attention_window,
-                    global_tokens=config.global_tokens,
-                    causal=causal,
-                ),
+                block_options(config, index, seed + 1000 * (index + 1), causal=causal),
                 dtype=policy,
                 name=f"block_{index}",
             )
@@ -238,22 +232,17 @@ class _Body(Body):
 
 
 def block_options(
-    config: TransformerConfig,
-    seed: int,
-    *,
-    window: int = 0,
-    global_tokens: int = 0,
-    causal: bool = True,
+    config: TransformerConfig, layer: int, seed: int, *, causal: bool = True
 ) -> BlockOptions:
     """Returns the options of a block of a Transformer.
 
     Args:
         config: the architecture.
+        layer: number of the block from 0.
         seed: of the block's initial weights.
-        window: tokens that a token sees; 0 for all.
-        global_tokens: first tokens that all see beside the window.
         causal: whether a token sees only those before it.
     """
+    rope_base, rope = config.rope_of(layer)
     return BlockOptions(
         hidden_dim=config.hidden_dim,
         num_heads=config.num_heads,
@@ -265,14 +254,18 @@ def block_options(
         head_dim=config.head_dim,
         feed_forward_rank=config.feed_forward_rank,
         num_kv_heads=config.num_kv_heads,
-        rope_base=config.rope_base if config.positions == "rope" else 0.0,
+        rope_base=rope_base,
+        rope=rope,
         normalization=config.normalization,
         activation=config.activation,
         norm_epsilon=config.norm_epsilon,
-        window=window,
-        global_tokens=global_tokens,
+        window=config.window_of(layer),
+        global_tokens=config.global_tokens if config.window_of(layer) else 0,
         causal=causal,
         query_key_norm=config.query_key_norm,
+        query_scale_dim=config.query_scale_dim,
+        query_key_value_bias=config.query_key_value_bias,
         attention_soft_cap=config.attention_soft_cap,
         residual_initializer=config.residual_initializer,
+        sandwich_norm=config.sandwich_norm,
     )

@@ -70,7 +70,7 @@ def _heads(attention: CausalSelfAttention) -> UnitGroup:
         # Query, key and value are each H x K columns.
         rows = (keep[:, None] * width + np.arange(width)).reshape(-1)
         columns = np.concatenate([rows + third * heads * width for third in range(3)])
-        bias = [(inputs.bias.path, 0, columns)] if attention.use_bias else []
+        bias = [(inputs.bias.path, 0, columns)] if inputs.use_bias else []
         return [(inputs.kernel.path, 1, columns), (output.kernel.path, 0, rows), *bias]
 
     return UnitGroup(

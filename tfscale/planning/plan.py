@@ -174,11 +174,12 @@ def memory_of(costs: Costs, model: NetworkConfig, train: TrainConfig, devices: i
     mixed = train.precision != "float32"
     value = 2 if mixed else 4
     tokens = train.global_batch_size // (devices * train.micro_batches) * model.sequence_length
-    block = costs.block_values * value + costs.block_float32 * (4 + (2 if mixed else 0))
-    if train.remat:
-        layers = costs.layers * costs.kept_values * value + block  # one block at a time is whole
+    block, wide = costs.block_values * value, 4 + (2 if mixed else 0)
+    if train.remat:  # One block at a time is whole.
+        largest = costs.largest_float32 or costs.block_float32
+        layers = costs.layers * costs.kept_values * value + block + largest * wide
     else:
-        layers = costs.layers * block
+        layers = costs.layers * (block + costs.block_float32 * wide)
     chunk = train.loss_chunk_tokens or tokens
     train = train.for_model(model, by_entries=train.strategy == "parameter_server")
     weights, spec = 4.0 * costs.parameters, OPTIMIZERS.get(train.optimizer)

@@ -59,6 +59,7 @@ def compiled_model(
             streams=reading.streams,
             pass_steps=reading.pass_steps,
             document_start=reading.document_start,
+            document_end=reading.document_end,
         )
         model.compile(build_optimizer(config, network), **dataclasses.asdict(options))
     return model

@@ -112,7 +112,9 @@ def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     leading_space = False
     if source.model is not None:
         leading_space = parse_model(source.model).normalizer_spec.add_dummy_prefix
-        ours: Tokenizer = SentencePieceTokenizer(keeping_text(source.model, stop_tokens))
+        ours: Tokenizer = SentencePieceTokenizer(
+            keeping_text(source.model, stop_tokens, source.end)
+        )
         _check_end(ours, source)
     else:
         ours = _byte_pairs(source)

@@ -9,11 +9,15 @@ import tensorflow as tf
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.masking import as_read, masked_batches
+from tfscale.data.packing.dataset import PackedWindows, packed_batches
+from tfscale.data.packing.plan import PackedPlan, packed_plan
 from tfscale.data.pipeline import evaluation_dataset, training_dataset
 from tfscale.data.sharding import describe_plan
 from tfscale.data.streams import evaluation_streams, split_tokens, stream_dataset, stream_steps
 from tfscale.data.window_plan import window_plan
 from tfscale.errors import ConfigError
+from tfscale.files.json_text import JsonObject
+from tfscale.training.documents import check_family_separates
 
 
 class Reading:
@@ -55,9 +59,13 @@ class Reading:
                 f"train.mix={train_config.mix}, but model.stateful=True carries its state from each"
                 " window to the next one of the text; leave out one of the two"
             )
+        self.packed = self._packed()
+        """Which documents are in the rows of a batch; None where windows are of the stream."""
         self.plan = (
             None
             if self.streams
+            else self.packed.windows
+            if self.packed
             else window_plan(manifest, self.length, self.rows, train_config.mix)
         )
         """What each row of a batch reads; None for streams."""
@@ -70,11 +78,34 @@ class Reading:
             self.config = train_config.of_steps(steps)
         self._asked = train_config
 
+    def _packed(self) -> PackedPlan | None:
+        """Returns the plan of packed rows; None where they are not asked for.
+
+        Raises:
+            ConfigError: the model reads the stream in order, or does not keep documents apart.
+        """
+        config = self.config
+        if config.packing != "best_fit":
+            return None
+        if self.streams:
+            raise ConfigError(
+                "train.packing=best_fit, but model.stateful=True carries its state from each window"
+                " to the next one of the text; leave out one of the two"
+            )
+        # Before the shards are read for it.
+        check_family_separates(self.model_config)
+        return packed_plan(self.data, self.manifest, self.length, self.rows, config.mix)
+
     @property
     def document_start(self) -> int:
         """The token that the model reads before each document."""
         start = self.manifest.start_id
         return self.manifest.end_id if start is None else start
+
+    @property
+    def document_end(self) -> int:
+        """The target that ends each document."""
+        return self.manifest.end_id
 
     @property
     def length_note(self) -> str:
@@ -117,6 +148,16 @@ class Reading:
             f" {self.length}"
         )
 
+    @property
+    def packing_note(self) -> str:
+        """How documents are packed, in words; empty where windows are of the stream."""
+        return self.packed.describe() if self.packed else ""
+
+    @property
+    def packing_figures(self) -> JsonObject:
+        """How documents are packed, for the summary; empty where windows are of the stream."""
+        return {"packing": self.packed.to_dict()} if self.packed else {}
+
     def describe(self, readers: int, batches: int = 1) -> str:
         """Returns in one line for the log how the data is read.
 
@@ -124,6 +165,8 @@ class Reading:
             readers: processes that read.
             batches: global batches that they take at once.
         """
+        if self.packed:
+            return self.packed.describe_groups(readers) if readers > 1 else ""
         if self.plan:
             counts = [len(numbers) for numbers in self.plan.streams]
             return describe_plan(self.rows * batches, counts, readers) if readers > 1 else ""
@@ -152,6 +195,16 @@ class Reading:
                 start_step=start_step,
                 verify="size",
             )
+        if self.packed:
+            rows = PackedWindows.of(
+                self.data,
+                self.manifest,
+                self.packed,
+                self.config.seed,
+                start_step,
+                self.config.shuffle_windows,
+            )
+            return packed_batches(rows, pipelines, pipeline)
         dataset = training_dataset(
             self.data,
             sequence_length=self.length,

@@ -135,6 +135,11 @@ def train(
         )
     if reading.streams:
         check_carries(chosen)
+    if reading.packed and is_asynchronous(chosen):
+        raise ConfigError(
+            "train.packing=best_fit is not for parameter servers, whose workers read without this"
+            " process; give train.packing=stream, or another strategy"
+        )
     replicas = chosen.num_replicas_in_sync
     check_divisible(train_config.global_batch_size, replicas, train_config.micro_batches)
     line.note("building the model")
@@ -185,7 +190,7 @@ def train(
             held_out,
             seconds,
             reading.epoch_steps,
-            beginning.summarize,
+            lambda model: reading.packing_figures | beginning.summarize(model),
         )
 
 
@@ -208,12 +213,18 @@ def _announce(
     config = reading.config
     line.note(
         f"{reading.model_config.family} of {models.parameter_count(reading.model_config):,}"
-        f" parameters on {machines}; {reading.rows * reading.length:,} tokens a step,"
+        f" parameters on {machines}; {reading.rows * reading.length:,}"
+        f" {'positions' if reading.packed else 'tokens'} a step,"
         f" {reading.epoch_steps:,} steps a pass over the data"
     )
     optimizer = f"optimizer {config.optimizer}, peak learning rate {config.learning_rate:g}"
     notes = [] if config.minutes is not None else length_notes(config, config.total_steps)
-    read = (reading.mix_note, reading.documents_note, reading.describe(readers, batches))
+    read = (
+        reading.mix_note,
+        reading.documents_note,
+        reading.packing_note,
+        reading.describe(readers, batches),
+    )
     for text in (optimizer, reading.length_note, *notes, *read):
         if text:
             line.note(text)

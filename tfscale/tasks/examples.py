@@ -7,7 +7,7 @@ from tfscale.errors import DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.registry import TASKS
 from tfscale.text.corpora import find_text
-from tfscale.text.reader import TextFile, reader_of
+from tfscale.text.reader import Reading, TextFile, reader_by_suffix, reader_of, row_suffixes
 from tfscale.text.records import MISSING, field_names, field_value
 
 OUTSIDE = "O"
@@ -92,6 +92,23 @@ def file_examples(
         )
     for row in reader.rows(file, labelled):
         yield kind.example(dict(row.fields), f"{file.name}, {row.place}", fields, labelled)
+
+
+def file_texts(file: TextFile, text_field: str = "text") -> list[str]:
+    """Returns the texts of a file: those of its records, or the lines of a .txt file.
+
+    Lines without a text are left out.
+
+    Raises:
+        DataError: a file of another kind, or a record without a text; the message names the place.
+    """
+    reader = reader_of(file)
+    if reader.has_rows:
+        names = FieldNames(text=text_field)
+        return [example.text for example in file_examples(file, "classify", names, labelled=False)]
+    if reader_by_suffix(file.name) is None:
+        raise DataError(f"{file.name}: texts are read from .txt, {row_suffixes()} files")
+    return [line.strip() for line in reader.documents(file, Reading("line"))]
 
 
 def check_bio(tags: Sequence[str], where: str) -> None:

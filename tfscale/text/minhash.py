@@ -126,6 +126,14 @@ class MinHash:
         in_common = set(self.band_keys(first)) & set(self.band_keys(second))
         return bool(in_common) and int(np.sum(numbers[0] == numbers[1])) >= self.agreeing
 
+    def similar_rows(self, signatures: np.ndarray, one: np.ndarray) -> np.ndarray:
+        """Returns which signatures (N, P) are similar to one (P,), as (N,) bool; see `similar`."""
+        equal = signatures == one
+        enough = np.count_nonzero(equal, axis=1) >= self.agreeing
+        in_bands = equal[enough, : self.bands * self.rows].reshape(-1, self.bands, self.rows)
+        enough[enough] = np.any(np.all(in_bands, axis=2), axis=1)
+        return enough
+
 
 def bands_for(threshold: float, permutations: int, recall: float = RECALL) -> int:
     """Returns the fewest bands that find a pair at the threshold with the probability `recall`.

@@ -2,10 +2,12 @@
 
 import keras
 
+from tfscale.config import NetworkConfig
 from tfscale.config.step import CompileOptions
 from tfscale.errors import ConfigError
 from tfscale.models.capability import capabilities
 from tfscale.models.documents import Documents, documents_of
+from tfscale.models.network import network_class
 
 
 def checked_documents(options: CompileOptions, *networks: keras.Model) -> Documents | None:
@@ -16,18 +18,19 @@ def checked_documents(options: CompileOptions, *networks: keras.Model) -> Docume
         *networks: those that read the windows, the one that is trained first, then its teacher.
 
     Raises:
-        ConfigError: one of them cannot, or does not know the id that documents begin with.
+        ConfigError: one of them cannot, or does not know the ids that documents begin and end with.
     """
-    documents = documents_of(options, options.document_start)
+    documents = documents_of(options, options.document_start, options.document_end)
     if documents is not None:
         for network in networks:
             check_separates(network)
             tokens = network.config.vocabulary_size
-            if documents.start_id >= tokens:
-                raise ConfigError(
-                    f"document_start={documents.start_id} is no id of {network.name!r}, which knows"
-                    f" {tokens} tokens; give tokenizer.start_id of the tokenizer that made the ids"
-                )
+            for name, id in (("start", documents.start_id), ("end", documents.end_id)):
+                if id is not None and id >= tokens:
+                    raise ConfigError(
+                        f"document_{name}={id} is no id of {network.name!r}, which knows {tokens}"
+                        f" tokens; give tokenizer.{name}_id of the tokenizer that made the ids"
+                    )
     return documents
 
 
@@ -37,13 +40,28 @@ def check_separates(network: keras.Model) -> None:
     Raises:
         ConfigError: says which can.
     """
-    if capabilities(network).separates:
-        return
+    can = capabilities(network)
+    if not can.separates:
+        raise _refusal(type(network), network.name, can.is_cloze)
+
+
+def check_family_separates(config: NetworkConfig) -> None:
+    """Refuses the config of a network that cannot, as `check_separates` does, before it is built.
+
+    Raises:
+        ConfigError: says which can.
+    """
+    kind = network_class(type(config))
+    if not kind.separates:
+        raise _refusal(kind, config.family, config.predicts != "next")
+
+
+def _refusal(kind: type, name: str, is_cloze: bool) -> ConfigError:
     why = "does not offer it"
-    if capabilities(network).is_cloze:
+    if is_cloze:
         why = "reads both sides of a token, and learns from an end token that its text is over"
-    raise ConfigError(
-        f"document_mask=True keeps the documents of a window apart, and {type(network).__name__}"
-        f" {network.name!r} {why}; leave it out, or take a network of tfscale.build_network that"
-        " predicts the next token"
+    return ConfigError(
+        f"document_mask=True keeps the documents of a window apart, and {kind.__name__} {name!r}"
+        f" {why}; leave it out, or take a network of tfscale.build_network that predicts the next"
+        " token"
     )

@@ -65,7 +65,7 @@ class ReplicaGradients(StepState):
             if chunk := options.loss_chunk_tokens:
                 check_offers_hidden_states(teacher.network, f"loss_chunk_tokens={chunk}")
         readers = [network] if teacher is None else [network, teacher.network]
-        self._apart = apart(checked_documents(options, *readers))
+        self._documents = checked_documents(options, *readers)
         super().__init__(network, optimizer, options, strategy, pruner, formats)
         self.teacher, self.metrics = teacher, metrics
         tpu = isinstance(strategy, tf.distribute.TPUStrategy)
@@ -130,13 +130,14 @@ class ReplicaGradients(StepState):
         trained = self.network.trainable_variables
         sources = list(values[: len(trained)]) or self.variables
         seeds = self._seeds(draw)
+        documents = apart(self._documents, targets)
         teacher_output = None
         if self.teacher is not None:
-            teacher_output = self._teacher_output(self.teacher.network, ids)
+            teacher_output = self._teacher_output(self.teacher.network, ids, documents)
         with tf.GradientTape() as tape:
             tape.watch(values)
             stand_ins = self._stand_ins(sources, values)
-            output, layer_losses = self._stateless_forward(ids, seeds, stand_ins)
+            output, layer_losses = self._stateless_forward(ids, seeds, stand_ins, documents)
             weights = unmasked(weights, output)
             counts = []
             if self.metrics is not None:
@@ -163,8 +164,10 @@ class ReplicaGradients(StepState):
         gradients = self._added(sources, below, output_gradients)
         return [*gradients, *counts, nll, tf.reduce_sum(weights)]
 
-    def _stateless_forward(self, ids, seeds, stand_ins):
+    def _stateless_forward(self, ids, seeds, stand_ins, documents):
         """Returns the output, and what layers and regularizers add to the loss; assigns nothing.
+
+        `documents` are the arguments that keep documents apart.
 
         Raises:
             ConfigError: the network updates state.
@@ -172,7 +175,7 @@ class ReplicaGradients(StepState):
         with keras.StatelessScope(state_mapping=seeds, collect_losses=True) as scope:
             scope.state_mapping |= stand_ins
             before = dict(scope.state_mapping)
-            output = self._forward(ids)
+            output = self._forward(ids, documents)
             layer_losses = penalties(self.network, scope)
         drawn = {id(state) for state in self.seed_states}
         after = scope.state_mapping.items()
@@ -184,19 +187,19 @@ class ReplicaGradients(StepState):
             )
         return output, layer_losses
 
-    def _forward(self, ids):
+    def _forward(self, ids, documents):
         """(b, T) -> logits (b, T, V) float32, or (b, T, D) if the loss is taken in chunks."""
         network, options = self.network, self.options
-        if not options.remat and not options.loss_chunk_tokens and not self._apart:
+        if not options.remat and not options.loss_chunk_tokens and not documents:
             return as_float32(network(ids, training=True))
-        hidden = network.hidden_states(ids, training=True, remat=options.remat, **self._apart)
+        hidden = network.hidden_states(ids, training=True, remat=options.remat, **documents)
         return hidden if options.loss_chunk_tokens else network.project(hidden)
 
-    def _teacher_output(self, network, ids):
+    def _teacher_output(self, network, ids, documents):
         """Returns what `_forward` returns, of the teacher's network."""
-        if not self.options.loss_chunk_tokens and not self._apart:
+        if not self.options.loss_chunk_tokens and not documents:
             return network(ids, training=False)
-        hidden = network.hidden_states(ids, **self._apart)
+        hidden = network.hidden_states(ids, **documents)
         return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
     def _chunked(self, tokens, scale, sources, stand_ins):

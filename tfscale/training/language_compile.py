@@ -126,7 +126,7 @@ class CompiledLanguageModel(LanguageEvaluation):
             bool(step_options.xla),
             step_options.loss_chunk_tokens,
             counted,
-            documents_of(step_options, step_options.document_start),
+            documents_of(step_options, step_options.document_start, step_options.document_end),
         )
         self._trained = [id(weight) for weight in self.network.trainable_variables]
 

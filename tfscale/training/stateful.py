@@ -19,7 +19,7 @@ from tfscale.config.step import CompileOptions
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.capability import capabilities
-from tfscale.models.documents import Documents
+from tfscale.models.documents import Documents, apart
 from tfscale.training.batches import check_divisible
 from tfscale.training.loss import chunked_loss, token_losses
 from tfscale.training.step import TrainStep
@@ -135,19 +135,19 @@ class StatefulStep(TrainStep):
                 variable.assign(tf.tensor_scatter_nd_update(variable, places, state))
         return sums
 
-    def _forward(self, ids):
+    def _forward(self, ids, documents):
         hidden, self._last["state"] = self.network.carry(
-            ids, self._first["state"], training=True, remat=self.options.remat, **self._apart
+            ids, self._first["state"], training=True, remat=self.options.remat, **documents
         )
         if self.options.loss_chunk_tokens:
             return hidden
         return tf.cast(self.network.project(hidden), tf.float32)
 
-    def _teacher_output(self, network, ids):
+    def _teacher_output(self, network, ids, documents):
         if "teacher_state" not in self._carried:
-            return super()._teacher_output(network, ids)
+            return super()._teacher_output(network, ids, documents)
         first = self._first["teacher_state"]
-        hidden, self._last["teacher_state"] = network.carry(ids, first, **self._apart)
+        hidden, self._last["teacher_state"] = network.carry(ids, first, **documents)
         return hidden if self.options.loss_chunk_tokens else network.project(hidden)
 
 
@@ -239,7 +239,8 @@ class StatefulEvaluation(EvaluationStep):
 
         `values` are the states before.
         """
-        hidden, states = self.network.carry(ids, values, **self._apart)
+        documents = apart(self._documents, targets)
+        hidden, states = self.network.carry(ids, values, **documents)
         if self.loss_chunk_tokens:
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
             return nll, tf.reduce_sum(weights), states

@@ -65,7 +65,7 @@ class EvaluationStep:
         if loss_chunk_tokens:
             check_offers_hidden_states(network, f"loss_chunk_tokens={loss_chunk_tokens}")
         self.network, self.strategy, self.loss_chunk_tokens = network, strategy, loss_chunk_tokens
-        self.metrics, self._apart = metrics, apart(documents)
+        self.metrics, self._documents = metrics, documents
         tpu = isinstance(strategy, tf.distribute.TPUStrategy)
         self.whole = strategy.num_replicas_in_sync == 1 and not tpu
         """Whether a batch is computed at once, on one device."""
@@ -132,13 +132,14 @@ class EvaluationStep:
 
     def _loss_and_tokens(self, ids, targets, weights):
         weights = tf.ones(ids.shape) if weights is None else weights
+        documents = apart(self._documents, targets)
         if self.loss_chunk_tokens:
-            hidden = self.network.hidden_states(ids, training=False, **self._apart)
+            hidden = self.network.hidden_states(ids, training=False, **documents)
             weights = unmasked(weights, hidden)
             nll = chunked_loss(self.network, hidden, targets, weights, self.loss_chunk_tokens)
             return nll, tf.reduce_sum(weights)
-        if self._apart:
-            logits = self.network.project(self.network.hidden_states(ids, **self._apart))
+        if documents:
+            logits = self.network.project(self.network.hidden_states(ids, **documents))
         else:
             logits = as_float32(self.network(ids, training=False))
         weights = unmasked(weights, logits)

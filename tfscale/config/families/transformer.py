@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tfscale.config.costs import Costs
+from tfscale.config.families._attention import AttentionConfig
 from tfscale.config.fields import rare
 from tfscale.config.gpt2_parts import GPT2_PARTS
-from tfscale.config.models import NetworkConfig
 from tfscale.config.shrinking import ShrinkConfig, fraction_of, rank_of, smaller_or_0
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import register
@@ -33,7 +33,7 @@ _LADDER = [
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(NetworkConfig):
+class TransformerConfig(AttentionConfig):
     """Decoder-only Transformer with rotary positions, RMS norms, normalized queries and keys, and
     squared ReLU; GPT-2's parts (Radford et al. 2019) and Llama's are options."""
 
@@ -62,22 +62,10 @@ class TransformerConfig(NetworkConfig):
     """Width of a head; 0 takes hidden_dim / num_heads."""
     feed_forward_dim: int = 0
     """Width of the feed-forward layer; 0 takes 4 x hidden_dim."""
-    positions: Literal["learned", "rope"] = "rope"
-    """A vector per position (GPT-2), or rotary positions in each attention layer (Su et al.
-    2021)."""
-    rope_base: float = rare(10_000.0)
-    """Base of the rotary positions. No effect with positions=learned."""
     normalization: Literal["layer", "rms"] = "rms"
     """Layer normalization (GPT-2), or RMS normalization (Zhang and Sennrich 2019)."""
     norm_epsilon: float = rare(1e-5)
     """Added to the variance in every normalization; Llama and Gemma have 1e-6."""
-    query_key_norm: bool = True
-    """RMS normalization of each head's query and key before rotary positions, with a learned scale
-    for each of its numbers (Henry et al. 2020; Dehghani et al. 2023); Qwen 3 and Gemma 3 have
-    it."""
-    attention_soft_cap: float = rare(0.0)
-    """Bound of attention scores, by cap x tanh(score / cap) (Gemma 2, Riviere et al. 2024); 0 has
-    none."""
     activation: Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"] = "relu_squared"
     """Activation of the feed-forward layer: GELU, or its approximation by tanh (GPT-2), or the
     square of ReLU (So et al. 2021); swiglu and geglu multiply by a gate for each unit, SiLU or the
@@ -93,11 +81,6 @@ class TransformerConfig(NetworkConfig):
     num_kv_heads: int = 0
     """Heads of keys and values, each read by several query heads (Ainslie et al. 2023); 0 takes
     num_heads."""
-    attention_window: int = rare(0)
-    """Tokens that a token sees in each layer, itself included (Beltagy et al. 2020); 0 is all."""
-    global_tokens: int = rare(0)
-    """With attention_window: first tokens of the context that every token sees besides (Zaheer et
-    al. 2020; Xiao et al. 2024), so that the attention is block-sparse."""
     feed_forward_rank: int = rare(0)
     """Rank of the two matrices of the feed-forward layer, each a product of two smaller ones; 0 is
     full rank."""
@@ -131,25 +114,16 @@ class TransformerConfig(NetworkConfig):
                 "feed_forward_rank",
                 "embedding_rank",
                 "num_kv_heads",
-                "attention_window",
-                "global_tokens",
             ),
         )
-        for name in ("attention_soft_cap", "logit_soft_cap"):
-            value = getattr(self, name)
-            check_range(value >= 0, f"model.{name}", value, "0 (none) or more")
+        cap = self.logit_soft_cap
+        check_range(cap >= 0, "model.logit_soft_cap", cap, "0 (none) or more")
         if self.output_initializer != "normal" and self.tie_embeddings:
             raise ConfigError(
                 f"model.output_initializer={self.output_initializer} needs"
                 " model.tie_embeddings=false; a tied output projection is the embedding itself"
             )
-        check_range(self.rope_base > 1, "model.rope_base", self.rope_base, "more than 1")
         check_range(self.norm_epsilon > 0, "model.norm_epsilon", self.norm_epsilon, "more than 0")
-        if self.global_tokens and not 0 < self.global_tokens <= self.attention_window:
-            raise ConfigError(
-                f"model.global_tokens={self.global_tokens} goes with a model.attention_window of as"
-                f" many tokens or more; it is {self.attention_window}"
-            )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
                 f"model.num_heads={self.num_heads} is not divisible by"
@@ -160,10 +134,12 @@ class TransformerConfig(NetworkConfig):
                 f"model.hidden_dim={self.hidden_dim} is not divisible by"
                 f" model.num_heads={self.num_heads}"
             )
-        if self.positions == "rope" and self.head_width % 2:
+        turned = self.rope_options.turned(self.head_width)
+        if self.positions == "rope" and (turned % 2 or not turned):
+            share = "" if turned == self.head_width else f" of which they turn {turned}"
             raise ConfigError(
-                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of them;"
-                " give an even width, or model.positions=learned"
+                f"rotary positions turn pairs of numbers, and a head has {self.head_width} of"
+                f" them{share}; give an even width, or model.positions=learned"
             )
 
     @property
@@ -219,14 +195,16 @@ class TransformerConfig(NetworkConfig):
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
         rank = self.feed_forward_rank
         norm = d if self.normalization == "rms" else d * (1 + bias)
-        attention = 2 * d * (inner + keys) + bias * (inner + 2 * keys + d)
+        norms = norm * (4 if self.sandwich_norm else 2)
+        attention = 2 * d * (inner + keys) + bias * d
+        attention += (bias or self.query_key_value_bias) * (inner + 2 * keys)
         attention += 2 * self.head_width * self.query_key_norm
         feed_forward = (rank * (2 * d + wide + f) if rank else d * (wide + f)) + bias * (wide + d)
         tables = self.table_rows * self.embedding_width * (1 if self.tie_embeddings else 2)
         positions = self.sequence_length * d if self.positions == "learned" else 0
         mixes = 2 * (self.num_layers - 1) * self.embedding_skip
         embeddings = tables + 2 * self.embedding_rank * d + positions + mixes
-        return embeddings + self.num_layers * (attention + feed_forward + 2 * norm) + norm
+        return embeddings + self.num_layers * (attention + feed_forward + norms) + norm
 
     def matmul_shapes(self, tokens: int) -> Iterator[tuple[int, int, int]]:
         d, f, rank = self.hidden_dim, self.feed_forward_width, self.feed_forward_rank
@@ -240,16 +218,11 @@ class TransformerConfig(NetworkConfig):
         yield tokens, self.embedding_width, self.table_rows
 
     def costs(self) -> Costs:
-        t, d = self.sequence_length, self.hidden_dim
-        f, rank = self.feed_forward_width, self.feed_forward_rank
+        d, f, rank = self.hidden_dim, self.feed_forward_width, self.feed_forward_rank
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width
-        # Scores and their use: two products of T x K by T per head, for each of T queries; nothing
-        # is saved by the mask. With a window that cuts the context, a query meets two windows of
-        # keys and the global ones.
-        window = self.attention_window
-        in_blocks = window and t % window == 0 and t > 2 * window
-        seen = 2 * window + self.global_tokens if in_blocks else t
-        attention = self.num_layers * 2 * 2.0 * seen * inner
+        # Scores and their use: two products of T x K by T per head, for each of T queries.
+        seen = sum(self._looked_at(layer) for layer in range(self.num_layers))
+        attention = 2 * 2.0 * seen * inner
         # Input, two norms, query, key and value, mixed values and the sum after attention; of the
         # feed-forward layer its input to the activation, the two factors of the derivative, and the
         # output. Squared ReLU has its own root as the factor.
@@ -257,17 +230,31 @@ class TransformerConfig(NetworkConfig):
         values += f + wide if self.activation == "relu_squared" else 2 * f + 2 * wide
         # Queries and keys before their norm; what a learned mix has read.
         values += self.query_key_norm * (inner + keys) + self.embedding_skip * d
+        # What the norms after both layers have read.
+        values += self.sandwich_norm * 2 * d
+        scores = self.num_heads * (2 if self.attention_soft_cap else 1)
         return Costs(
             parameters=self.parameter_count(),
             forward_flops=self.product_flops() + attention,
             layers=self.num_layers,
             block_values=values,
             # The attention weights: for each head one per key that is looked at; and its tanh.
-            block_float32=float(self.num_heads * seen * (2 if self.attention_soft_cap else 1)),
+            block_float32=scores * seen / self.num_layers,
+            largest_float32=float(scores * max(map(self._looked_at, range(self.num_layers)))),
             kept_values=d * (2 if self.embedding_skip else 1),
             edge_values=3 * d,
             vocabulary_size=self.table_rows,
         )
+
+    def _looked_at(self, layer: int) -> int:
+        """Returns the keys for which a layer computes scores, per token: nothing is saved by the
+        mask.
+
+        With a window that cuts the context, a query meets two windows of keys and the global ones.
+        """
+        window, length = self.window_of(layer), self.sequence_length
+        in_blocks = window and length % window == 0 and length > 2 * window
+        return 2 * window + self.global_tokens if in_blocks else length
 
     def shrink_ladder(self) -> list[ShrinkConfig]:
         ladder = []

@@ -18,6 +18,10 @@ from tfscale.text.removal import Removal, removals_of
 
 CLEANED_AWAY = "cleaned_away"
 DECONTAMINATE = "decontaminate"
+DUPLICATES = "duplicates"
+NEAR_DUPLICATES = "near_duplicates"
+SAMPLE_CHARACTERS = 600
+"""Characters of a sample in the report."""
 
 
 class Examined(NamedTuple):
@@ -39,6 +43,16 @@ class Examined(NamedTuple):
     counts: dict[str, int]
     signature: bytes = b""
     language: str = ""
+
+    @property
+    def characters(self) -> int:
+        """Characters of the text."""
+        return len(self.text)
+
+    @property
+    def beginning(self) -> str:
+        """The first characters of the text, one more than a sample of the report has."""
+        return self.text[: SAMPLE_CHARACTERS + 1]
 
 
 def minhash_of(config: PrepareConfig) -> MinHash | None:

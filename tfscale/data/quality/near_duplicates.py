@@ -111,15 +111,11 @@ class NearDuplicates:
         All have a band in common with it, unless two contents have one hash. The search ends with
         the candidates among which a similar one is, and may so miss one that is the same.
         """
-        minhash = self.minhash
         documents = np.concatenate(candidates)
         for start in range(0, len(documents), _CANDIDATES):
-            equal = self._signatures[documents[start : start + _CANDIDATES]] == numbers
-            agreeing = np.count_nonzero(equal, axis=1)
-            enough = equal[agreeing >= minhash.agreeing, : minhash.bands * minhash.rows]
-            in_bands = enough.reshape(-1, minhash.bands, minhash.rows)
-            if np.any(np.all(in_bands, axis=2)):
-                return True, bool(np.any(agreeing == self._width))
+            signatures = self._signatures[documents[start : start + _CANDIDATES]]
+            if np.any(self.minhash.similar_rows(signatures, numbers)):
+                return True, bool(np.any(np.all(signatures == numbers, axis=1)))
         return False, False
 
     def _hashes(self, signatures: np.ndarray) -> np.ndarray:

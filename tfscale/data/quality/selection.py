@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tfscale.config import PrepareConfig
 from tfscale.config.quality import QualityOptions
 from tfscale.data.quality.decontamination import Decontamination
 from tfscale.data.quality.examining import (
-    CLEANED_AWAY,
+    DUPLICATES,
+    NEAR_DUPLICATES,
     Examination,
     Examined,
     Examiner,
@@ -17,7 +17,7 @@ from tfscale.data.quality.examining import (
     modules_of,
 )
 from tfscale.data.quality.near_duplicates import NearDuplicates
-from tfscale.data.quality.statistics import Statistics
+from tfscale.data.quality.tally import Tally
 from tfscale.data.sources import reading_of
 from tfscale.data.splits import split_hash
 from tfscale.data.workers import in_order
@@ -28,8 +28,6 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts
 
-DUPLICATES = "duplicates"
-NEAR_DUPLICATES = "near_duplicates"
 _BATCH = 1 << 18
 """Characters of the documents that a process gets at a time."""
 _SMALL = 8
@@ -55,8 +53,9 @@ class Selection:
         progress: whether to say on stderr what is unusual.
 
     Attributes:
-        counts: for the manifest, by name; see `described`.
-        statistics: for the report.
+        tally: what became of the documents so far.
+        counts: its counts for the manifest, by name; see `described`.
+        statistics: its statistics for the report.
 
     Raises:
         ConfigError: an option has a value that a filter or a removal does not know, or a library is
@@ -74,15 +73,14 @@ class Selection:
         Examiner(config, clean, None)
         self._decontamination = _evaluation(config, clean, progress)
         self._examiner = Examiner(config, clean, self._decontamination)
-        self.counts: Counter[str] = Counter(
-            {f"removed/{removal.name}": 0 for removal in self._examiner.removals}
-        )
+        counted = [f"removed/{removal.name}" for removal in self._examiner.removals]
         if self._minhash:
-            self.counts[NEAR_DUPLICATES] = 0
+            counted.append(NEAR_DUPLICATES)
+        self.tally = Tally(self._examiner.filters, counted, config.report)
+        self.counts, self.statistics = self.tally.counts, self.tally.statistics
         if self._decontamination:
             self.counts["evaluation_documents"] = self._decontamination.documents
             self.counts["evaluation_documents_too_short"] = self._decontamination.too_short
-        self.statistics = Statistics(self._examiner.filters)
         self._seen: set[bytes] = set()
         self._index = NearDuplicates(self._minhash) if self._minhash else None
 
@@ -119,39 +117,26 @@ class Selection:
                 for place in itertools.compress(left, similar):
                     dropped[place] = NEAR_DUPLICATES, ""
             for document, why in zip(documents, dropped, strict=True):
-                self._count(document, why)
+                self.tally.add(document, why)
                 if not why:
                     yield document.text, split_hash(document.digest)
-
-    def _count(self, document: Examined, dropped: tuple[str, str] | None) -> None:
-        if dropped:
-            stage, reason = dropped
-            self.counts[f"dropped/{stage}/{reason}" if reason else stage] += 1
-        else:
-            # Placeholders of documents that are dropped are not in the data.
-            self.counts.update({name: count for name, count in document.counts.items() if count})
-        if self._config.report:
-            self.statistics.add(document, dropped)
 
     def _examined(self, texts: Iterable[str]) -> Iterator[list[Examined]]:
         batches = _batches(texts)
         first = [batch for _, batch in zip(range(_SMALL), batches, strict=False)]
-        modules = modules_of(self._examiner)
-        if self._processes == 1 or modules is None or len(first) < _SMALL:
+        job = self.examination
+        if self._processes == 1 or job is None or len(first) < _SMALL:
             return map(self._examiner, itertools.chain(first, batches))
-        job = Examination(self._config, self._clean, self._decontamination, modules)
         return in_order(job, itertools.chain(first, batches), self._processes)
 
-    def summary(self) -> str:
-        """Returns what dropped documents, in words: "gopher_quality/word_count 117, c4/sentences
-        3"."""
-        dropped = {
-            name.removeprefix("dropped/"): count
-            for name, count in self.counts.most_common()
-            if count
-            and (name.startswith("dropped/") or name in (CLEANED_AWAY, DUPLICATES, NEAR_DUPLICATES))
-        }
-        return ", ".join(f"{name} {count:,}" for name, count in dropped.items())
+    @property
+    def examination(self) -> Examination | None:
+        """What another process needs to examine documents; None where it cannot import a filter or
+        a removal."""
+        modules = modules_of(self._examiner)
+        if modules is None:
+            return None
+        return Examination(self._config, self._clean, self._decontamination, modules)
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -3,13 +3,13 @@
 import bisect
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Protocol
 
-from tfscale.data.quality.examining import DECONTAMINATE, Examined
+from tfscale.data.quality.examining import DECONTAMINATE, SAMPLE_CHARACTERS
 from tfscale.text.filter import Filter
 
 SAMPLES = 3
 """Samples of each reason."""
-_SAMPLE_CHARACTERS = 600
 LENGTHS = [step * 10**power for power in range(8) for step in (1, 2, 5)]
 """Where the columns of the histogram begin, in characters."""
 _WORDS = {
@@ -18,6 +18,26 @@ _WORDS = {
     "near_duplicates": "similar to an earlier document",
     "nothing_left": "the filter left nothing",
 }
+
+
+class Measured(Protocol):
+    """A document as the report needs it; see `tfscale.data.quality.examining.Examined`."""
+
+    @property
+    def digest(self) -> bytes:
+        """Of its text."""
+
+    @property
+    def characters(self) -> int:
+        """Characters of its text."""
+
+    @property
+    def beginning(self) -> str:
+        """The first characters, `SAMPLE_CHARACTERS` + 1 of them where it has as many."""
+
+    @property
+    def language(self) -> str:
+        """Its language."""
 
 
 class Statistics:
@@ -43,19 +63,31 @@ class Statistics:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self._samples: dict[tuple[str, str], list[tuple[bytes, str]]] = defaultdict(list)
 
-    def add(self, document: Examined, dropped: tuple[str, str] | None) -> None:
+    def add(self, document: Measured, dropped: tuple[str, str] | None) -> None:
         """Takes note of a document, and of what dropped it and why; None for a kept one."""
-        column = max(bisect.bisect_right(LENGTHS, len(document.text)) - 1, 0)
+        column = max(bisect.bisect_right(LENGTHS, document.characters) - 1, 0)
         if not dropped:
             self.kept[column] += 1
             self.languages[document.language] += 1
             return
         self.dropped[column] += 1
         self.reasons[dropped] += 1
-        text, samples = document.text, self._samples[dropped]
-        if text and all(digest != document.digest for digest, _ in samples):
-            cut = text if len(text) <= _SAMPLE_CHARACTERS else f"{text[:_SAMPLE_CHARACTERS]}…"
-            samples.append((document.digest, cut))
+        if text := document.beginning:
+            cut = text if len(text) <= SAMPLE_CHARACTERS else f"{text[:SAMPLE_CHARACTERS]}…"
+            self._take(dropped, document.digest, cut)
+
+    def merge(self, other: "Statistics") -> None:
+        """Adds the documents of other statistics."""
+        for name in ("kept", "dropped", "languages", "reasons"):
+            getattr(self, name).update(getattr(other, name))
+        for why, samples in other._samples.items():
+            for digest, cut in samples:
+                self._take(why, digest, cut)
+
+    def _take(self, why: tuple[str, str], digest: bytes, cut: str) -> None:
+        samples = self._samples[why]
+        if all(digest != taken for taken, _ in samples):
+            samples.append((digest, cut))
             samples.sort()
             del samples[SAMPLES:]
 

@@ -95,7 +95,7 @@ def _training_error(message: str, vocabulary_size: int) -> TokenizerError:
     return TokenizerError(f"SentencePiece could not be trained: {message}")
 
 
-def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
+def keeping_text(model: bytes, special: Collection[str] = (), end: str | None = None) -> bytes:
     """Returns a model that somebody else trained, changed so that it reads text as it is.
 
     Most put a space before the first word (`SpecialTokens.leading_space` does it for them), and
@@ -106,6 +106,7 @@ def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
     Args:
         model: the serialized model.
         special: pieces that count as those of a chat format, whatever they look like.
+        end: the piece that ends a document; None for the model's own. Phi 3 has another one.
 
     Raises:
         TokenizerError: the bytes are not a SentencePiece model.
@@ -123,6 +124,9 @@ def keeping_text(model: bytes, special: Collection[str] = ()) -> bytes:
             piece.piece in special or CHAT_MARK.fullmatch(piece.piece)
         ):
             piece.type = piece.CONTROL
+        if piece.piece == end:
+            piece.type = piece.CONTROL
+            proto.trainer_spec.eos_piece = end
     return proto.SerializeToString(deterministic=True)
 
 

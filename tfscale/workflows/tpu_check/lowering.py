@@ -60,7 +60,7 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     network = models.build_network(model, train.precision, train.seed)
     language_model = LanguageModel(network)
     # Which token it is does not change the program.
-    options = train.compile_options(xla=True, document_start=0)
+    options = train.compile_options(xla=True, document_start=0, document_end=0)
     if train.epochs is not None:
         # Without data nobody knows how many steps these are, and the program of a step is the same.
         train = train.of_steps(DEFAULT_STEPS)
@@ -69,7 +69,7 @@ def lower_steps(model: NetworkConfig, train: TrainConfig, chips: int) -> list[Lo
     assert step is not None
     ids = tf.zeros((rows, model.sequence_length), tf.int32)
     micro_batch = tf.zeros((rows // train.micro_batches, model.sequence_length), tf.int32)
-    documents = documents_of(options, options.document_start)
+    documents = documents_of(options, options.document_start, options.document_end)
     evaluation = EvaluationStep(
         network, language_model.strategy, True, train.loss_chunk_tokens, documents=documents
     )

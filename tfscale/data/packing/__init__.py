@@ -1,0 +1,1 @@
+"""Whole documents in rows of a fixed length, chosen by best-fit decreasing."""

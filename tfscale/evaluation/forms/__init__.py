@@ -1,0 +1,1 @@
+"""Forms of multiple choice; each file is one, by its name."""
