@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-device benchmark-quality speedrun clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -76,6 +76,9 @@ benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one
 
 benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' speed on trained models (an hour; see --help for less)
 	@$(BIN)/python -m benchmarks.on_device $(ARGS)
+
+benchmark-corpus: $(BENCHMARK_STAMP)  ## time and memory of prepare from 10 MB to 4 GB of text, and of a million near duplicates (20 minutes, 12 GB)
+	@$(BIN)/python -m benchmarks.corpus_growth $(ARGS)
 
 benchmark-quality: $(BENCHMARK_STAMP)  ## n-gram, LSTM and Transformer on TEXT at 10 minutes each, and the LSTM's step beside PyTorch
 	@$(BIN)/python -m benchmarks.quality --text '$(TEXT)' $(ARGS)

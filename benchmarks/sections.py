@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import corpus, recipe
+from benchmarks import recipe
 from benchmarks.precision_rows import precision_rows
+from benchmarks.prepare_rows import prepare_rows
 from benchmarks.reading_rows import reading_rows
 from benchmarks.rounds import in_turn, measure
 from benchmarks.table import Row, Wanted
 
 RATE = "tokens_per_second"
-PREPARE_CHARACTERS = 16_000_000
 FIT_STEPS = {"nanogpt": 100, "cnn": 400, "lstm": 100}
 """Steps of a round of each of `benchmarks.fit_models`: an epoch of some seconds."""
 
@@ -192,31 +192,6 @@ def waiting(bench: Bench) -> Iterator[Row]:
     )
 
 
-def prepare(bench: Bench) -> Iterator[Row]:
-    """Tokens per second and core, from text to token files."""
-    tokenizer = bench.data("pieces") / "data" / "tokenizer"
-    text = bench.folder / "repeated.txt"
-    characters = PREPARE_CHARACTERS // (4 if bench.quick else 1)
-    corpus.write(text, corpus.repeated(corpus.read_text(str(bench.text)), characters))
-    names = {"stage": "tokenization stage, 1 process", "whole": "all of prepare, all cores"}
-    for kind in ("paragraph", "line"):
-        given = ("--text", text, "--tokenizer", tokenizer, "--documents", kind)
-        sides: dict[str, tuple[object, ...]] = {
-            task: ("prepare_side", task, *given) for task in ("library", *names)
-        }
-        rates = bench.best(sides)
-        for task, name in names.items():
-            yield Row(
-                "prepare",
-                f"{name}, a document a {kind}",
-                "tokens/s per core",
-                rates[task],
-                rates["library"],
-                "SentencePiece, 1 thread",
-                Wanted(">=", 0.9 if task == "whole" else 0.8),
-            )
-
-
 def device(bench: Bench) -> Iterator[Row]:
     """Size, perplexity and speed of the files of a Transformer and an LSTM."""
     data = bench.data("pieces") / "data"
@@ -285,7 +260,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "quality": quality,
     "input": waiting,
     "reading": reading_rows,
-    "prepare": prepare,
+    "prepare": prepare_rows,
     "device": device,
 }
 

@@ -14,6 +14,7 @@ from benchmarks import (
     memory,
     memory_side,
     precision_side,
+    prepare_peer,
     prepare_side,
     quality,
     recipe,
@@ -182,6 +183,9 @@ PRINTED = {
     "prepare_side library": {RATE: 31},
     "prepare_side stage": {RATE: 32},
     "prepare_side whole": {RATE: 33},
+    "prepare_peer tokenizer": {},
+    "prepare_peer map": {RATE: 34},
+    "prepare_peer batched": {RATE: 35},
     "device_side export": {"int8": 41, "none": 42},
     "device_side score int8": {"perplexity": 43},
     "device_side score none": {"perplexity": 44},
@@ -212,6 +216,8 @@ def figures(tmp_path, monkeypatch):
 
     monkeypatch.setattr("benchmarks.sections.measure", printed)
     monkeypatch.setattr("benchmarks.reading_rows.measure", printed)
+    monkeypatch.setattr("benchmarks.prepare_rows.measure", printed)
+    monkeypatch.setattr("benchmarks.prepare_rows.has_datasets", lambda bench: True)
     monkeypatch.setattr("benchmarks.sections.in_turn", printed_in_turn)
     monkeypatch.setattr("benchmarks.sections.has_torch", lambda bench: True)
     monkeypatch.setattr("benchmarks.sections.shutil.which", lambda name: None)
@@ -230,8 +236,8 @@ def test_each_row_has_the_figures_of_its_sides(figures):
     assert figures("input") == [(22, None)]
     # Of one, 100 and 2,000 shards, and of two lengths.
     assert figures("reading") == 6 * [(51, 1e6), (2e4 / 51, None), (52, None), (52, None)]
-    # Of documents of a paragraph and of a line.
-    assert figures("prepare") == 2 * [(32, 31), (33, 31)]
+    # Of documents of a paragraph and of a line; and beside datasets.map.
+    assert figures("prepare") == [*2 * [(32, 31), (33, 31)], (33, 34), (33, 35)]
     # Size, perplexity, and the speed of the float32 and of the int8 file; of a Transformer, then of an LSTM.
     assert figures("device") == 2 * [(41, 42), (43, 44), (46, 47), (45, 47)]
 
@@ -484,6 +490,18 @@ def test_the_sides_of_prepare_count_the_same_tokens(kind, tmp_path):
     counted = {task(text, tokenizer, kind)[0] for task in prepare_side.TASKS.values()}
     pieces = load_tokenizer(tokenizer)
     assert counted == {sum(len(pieces.encode(line.strip())) for line in lines)}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_peer_of_prepare_makes_the_same_tokens(batched, tmp_path, monkeypatch):
+    pytest.importorskip("datasets", reason="datasets is in the extra benchmark")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    text, tokenizer = str(tmp_path / "text.txt"), str(tmp_path / "tokenizer")
+    corpus.write(text, "".join(f"{n} is a number, {n * 7} another\n" for n in range(2001)))
+    prepare_peer.train(text, tokenizer)
+    theirs, _ = prepare_peer.nanogpt(text, tokenizer, batched)
+    assert theirs == prepare_side.whole(text, tokenizer, "line")[0]
 
 
 def test_the_sides_of_documents_apart_take_steps():

@@ -19,6 +19,7 @@ from tfscale.data.prepare import prepare
 from tfscale.data.shards import RECORD_TOKENS, shard_count, write_shards
 from tfscale.data.tokens import split_text
 from tfscale.errors import DataError, TfscaleError, TokenizerError
+from tfscale.files.folders import atomic_directory
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers import load_tokenizer
@@ -579,9 +580,11 @@ def test_a_disk_that_is_full_while_a_shard_is_written(tmp_path):
     np.random.default_rng(0).integers(0, 1 << 16, 50_000).astype("<u2").tofile(tmp_path / "tokens")
     with (
         largest_file(20_000),
-        pytest.raises(TfscaleError, match="cannot write the shard train-00000-of-00001"),
+        pytest.raises(TfscaleError, match=f"no space left while writing {tmp_path}/data"),
+        atomic_directory(str(tmp_path / "data")) as directory,
     ):
-        write_shards(str(tmp_path), "train", str(tmp_path / "tokens"), 2, 1, 1)
+        write_shards(directory, "train", str(tmp_path / "tokens"), 2, 1, 1)
+    assert os.listdir(tmp_path) == ["tokens"]
 
 
 def test_an_interruption_leaves_nothing_behind(text, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
+import itertools
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,7 +134,25 @@ def test_batches_and_arrays_equal_single_encoding(tokenizers, texts):
     for tokenizer in tokenizers.values():
         single = [tokenizer.encode(text) for text in texts]
         assert tokenizer.encode_batch(texts) == single
-        assert [ids.tolist() for ids in tokenizer.encode_arrays(texts)] == single
+        joined, counts = tokenizer.encode_joined(texts)
+        assert (joined.dtype, joined.tolist()) == (
+            np.int32,
+            list(itertools.chain.from_iterable(single)),
+        )
+        assert counts.tolist() == [len(ids) for ids in single]
+
+
+@pytest.mark.parametrize("length", [3, 300])
+def test_many_texts_are_joined_as_they_are_encoded_alone(tokenizers, sample_documents, length):
+    """Short texts and long ones take other ways through SentencePiece, and groups are of 256."""
+    sample = "".join(sample_documents)
+    texts = [sample[at : at + length] for at in range(600)]
+    for kind in ("byte", "sentencepiece"):
+        for batch in (texts, [*texts, "a\u2581b"]):
+            ids, counts = tokenizers[kind].encode_joined(batch)
+            single = [tokenizers[kind].encode(text) for text in batch]
+            assert ids.tolist() == list(itertools.chain.from_iterable(single))
+            assert counts.tolist() == [len(ids) for ids in single]
 
 
 @PROPERTY
@@ -207,7 +227,7 @@ def test_sums_over_a_long_text_do_not_change_its_tokens(tokenizers, sample_docum
     assert tokenizer.encode(text) == expected
     assert sum(lengths) == len(text)
     assert max(lengths) < 1500
-    assert tokenizer.encode_arrays(["a", text])[1].tolist() == expected
+    assert tokenizer.encode_joined([text])[0].tolist() == expected
     assert [id for part in split_long(text, 1000) for id in tokenizer.encode(part)] == expected
 
 

@@ -37,7 +37,8 @@ def kept_texts(
         dropped: is added to.
         seen: digests of the earlier documents of the same split; is added to.
     """
-    for text in map(clean, texts):
+    # Without a step there is no call for each of many short documents.
+    for text in map(clean, texts) if clean.steps else texts:
         if not text:
             dropped.cleaned_away += 1
             continue

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from tfscale.data.manifest import Shard
-from tfscale.errors import DataError, TfscaleError
+from tfscale.data.records import tf_records
+from tfscale.errors import DataError
 from tfscale.files.paths import sha256_file
 
 RECORD_TOKENS = 16_384
@@ -23,10 +24,8 @@ one record the files are larger by 3 to 6 %, with four by 1 to 2 %."""
 
 _GZIP = 31
 """What zlib calls gzip with a window of 32 KiB. Its header holds no time of day."""
-_FRAMING = 16
-"""Bytes of a TFRecord around its data."""
 _GROUP_MEMBERS = 16
-"""Members that lie uncompressed on disk at a time, about 2 MB."""
+"""Members that are uncompressed in memory at a time, about 2 MB."""
 _SHARD_TOKENS = 4_000_000
 _SMALL_SHARD_TOKENS = 4096
 
@@ -71,7 +70,7 @@ def write_shards(
         The shards, in order: contiguous parts of the token stream that differ by one token at most.
 
     Raises:
-        TfscaleError: the disk is full.
+        OSError: the disk is full.
     """
     borders = shard_borders(os.path.getsize(tokens_path) // token_size, num_shards)
 
@@ -114,7 +113,7 @@ def write_shard(path: str, name: str, source: Source, tokens: int, token_size: i
         token_size: bytes of a token, 2 or 4.
 
     Raises:
-        TfscaleError: the disk is full.
+        OSError: the disk is full.
     """
     sizes = []
     record_size = RECORD_TOKENS * token_size
@@ -122,7 +121,7 @@ def write_shard(path: str, name: str, source: Source, tokens: int, token_size: i
     with open(path, "wb") as shard:
         for first in range(0, tokens * token_size, group_size):
             content = source.read(min(group_size, tokens * token_size - first))
-            for member in _members(f"{path}.records", content, record_size):
+            for member in _members(content, record_size):
                 # Level 1 takes a tenth of the time of tokenization; level 6 half of it, for files
                 # smaller by an eighth.
                 compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
@@ -131,26 +130,13 @@ def write_shard(path: str, name: str, source: Source, tokens: int, token_size: i
     return WrittenShard(written, sizes)
 
 
-def _members(path: str, content: bytes, record_size: int) -> Iterator[bytes]:
-    """Yields some TFRecords at a time; TensorFlow, which knows their checksums, writes only files.
+def _members(content: bytes, record_size: int) -> Iterator[bytes]:
+    """Yields some TFRecords at a time.
 
     Args:
-        path: of the file, which is gone afterwards.
         content: tokens.
-        record_size: bytes of a record.
+        record_size: bytes of the data of a record.
     """
-    # Imported here: wrong input is reported before TensorFlow has taken its seconds to load.
-    import tensorflow as tf
-
-    try:
-        with tf.io.TFRecordWriter(path) as writer:
-            for start in range(0, len(content), record_size):
-                writer.write(content[start : start + record_size])
-    except tf.errors.OpError as error:
-        raise TfscaleError(
-            f"cannot write the shard {os.path.basename(path)} (no space left?): {error.message}"
-        ) from error
-    with open(path, "rb") as file:
-        while member := file.read((record_size + _FRAMING) * MEMBER_RECORDS):
-            yield member
-    os.remove(path)
+    records = tf_records(content, record_size)
+    for first in range(0, len(records), MEMBER_RECORDS):
+        yield b"".join(records[first : first + MEMBER_RECORDS])

@@ -6,6 +6,7 @@ The processes read the spool themselves and load nothing but the tokenizer: what
 pipes is a pair of offsets one way and two bytes a token the other way.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -74,27 +75,35 @@ class BatchEncoder(Generic[BatchT]):
     def __call__(self, batch: BatchT) -> dict[Part, Encoded]:
         """Returns the tokens of each part that has documents in the batch."""
         pieces = self._spool.read(batch)
-        ids = self._tokenizer.encode_arrays(pieces.texts)
-        if self._tokenizer.special.leading_space:
-            for number in np.flatnonzero(~pieces.first):
-                continued = self._tokenizer.encode_continued(pieces.texts[number])
-                ids[number] = np.array(continued, np.int32)
+        ids, counts = self._encode(pieces)
         # The tokens of a piece, and an end token (N,) where its document ends with it.
-        widths = np.fromiter(map(len, ids), np.int64, len(ids)) + pieces.last
+        widths = counts + pieces.last
         is_end = np.zeros(widths.sum(), bool)
         is_end[np.cumsum(widths)[pieces.last] - 1] = True
         tokens = np.full(is_end.shape, self._tokenizer.end_id, self._dtype)
-        tokens[~is_end] = np.concatenate(ids)
+        tokens[~is_end] = ids
         owner = np.repeat(pieces.owner, widths)
         return {
             pieces.parts[part]: self._encoded(pieces, part, tokens[owner == part])
             for part in dict.fromkeys(pieces.owner.tolist())
         }
 
+    def _encode(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the ids of pieces; see `Tokenizer.encode_joined`."""
+        tokenizer = self._tokenizer
+        ids, counts = tokenizer.encode_joined(pieces.texts)
+        if pieces.first.all() or not tokenizer.special.leading_space:
+            return ids, counts
+        parts = np.split(ids, np.cumsum(counts)[:-1])
+        for number in np.flatnonzero(~pieces.first):
+            continued = tokenizer.encode_continued(pieces.texts[number])
+            parts[number] = np.array(continued, np.int32)
+        return np.concatenate(parts), np.array([len(part) for part in parts])
+
     def _encoded(self, pieces: Pieces, part: int, tokens: np.ndarray) -> Encoded:
         """Returns the tokens of a part, given those of a batch that belong to it."""
         own = pieces.owner == part
-        texts = [pieces.texts[number] for number in np.flatnonzero(own)]
+        texts = list(itertools.compress(pieces.texts, own.tolist()))
         documents = int(np.count_nonzero(own & pieces.last))
         measured = self._tokenizer.measured(texts, tokens)
         return Encoded(documents, len(tokens), *measured, tokens.tobytes())

@@ -180,7 +180,9 @@ class TextProgress(ProgressLine):
     def counted(self, documents: Iterable[T]) -> Iterator[T]:
         """Returns documents as they are, and counts each."""
         for document in documents:
-            self.add(documents=1)
+            self.documents += 1
+            if self.enabled:
+                self.add()
             yield document
 
     def summary(self) -> str:

@@ -4,6 +4,7 @@ import abc
 import copy
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
@@ -17,6 +18,10 @@ from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
 from tfscale.text.tokenizers.training_options import TrainingOptions
+
+_GROUP = 256
+"""Texts whose ids are lists at a time. Python looks for cycles among the newest lists whenever
+there are 700, which takes a tenth of the time of thousands of short texts."""
 
 
 class Tokenizer(SavedTokenizer):
@@ -187,9 +192,22 @@ class Tokenizer(SavedTokenizer):
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Returns the ids of each text, as `encode` does; no text has a lone surrogate."""
 
-    def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
-        """Returns the ids of each text as an int32 array: the faster way to many tokens."""
-        return [np.array(ids, np.int32) for ids in self.encode_batch(texts)]
+    def encode_joined(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the ids of many texts in one array: the faster way to many tokens.
+
+        Returns:
+            ids (N,) int32 of all texts, as `encode_batch` gives them, and how many are of each of
+            the D texts (D,) int64.
+        """
+        groups = [np.empty(0, np.int32)]
+        counts = np.empty(len(texts), np.int64)
+        for start in range(0, len(texts), _GROUP):
+            encoded = self.encode_batch(texts[start : start + _GROUP])
+            part = counts[start : start + _GROUP]
+            part[:] = np.fromiter(map(len, encoded), np.int64, len(encoded))
+            ids = itertools.chain.from_iterable(encoded)
+            groups.append(np.fromiter(ids, np.int32, part.sum()))
+        return np.concatenate(groups), counts
 
     @abc.abstractmethod
     def piece(self, id: int) -> str:

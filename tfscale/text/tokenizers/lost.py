@@ -75,4 +75,4 @@ def _other_gaps(line: str) -> list[str]:
 
 def utf8_length(texts: Iterable[str]) -> int:
     """Returns the UTF-8 bytes of texts together."""
-    return sum(len(text.encode("utf-8")) for text in texts)
+    return len("".join(texts).encode("utf-8"))

@@ -31,8 +31,10 @@ class ByteTokenizer(Tokenizer):
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [list(text.encode("utf-8")) for text in texts]
 
-    def encode_arrays(self, texts: list[str]) -> list[np.ndarray]:
-        return [np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) for text in texts]
+    def encode_joined(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        encoded = [text.encode("utf-8") for text in texts]
+        ids = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int32)
+        return ids, np.fromiter(map(len, encoded), np.int64, len(encoded))
 
     def piece(self, id: int) -> str:
         self.check_id(id)
