@@ -52,8 +52,8 @@ class _Shape:
         """The way back from `cut`, of queries."""
         shape = (-1, self.groups, self.repeats, self.block, self.width)
         x = tf.transpose(tf.reshape(x, shape), (0, 3, 1, 2, 4))
-        shape = (-1, self.row_blocks * self.block, self.groups * self.repeats, self.width)
-        return tf.reshape(x, shape)[:, :length]
+        heads = self.groups * self.repeats
+        return tf.reshape(x, (-1, self.row_blocks * self.block, heads, self.width))[:, :length]
 
 
 def blockwise_attention(
