@@ -505,11 +505,16 @@ def test_the_peer_of_prepare_makes_the_same_tokens(batched, tmp_path, monkeypatc
 
 
 def test_the_sides_of_documents_apart_take_steps():
+    tokens = document_mask.windows(8, 1000, 10)
+    assert 600 < (tokens == document_mask.START).sum() < 1000
+    assert (document_mask.windows(8, 1000, 0) != document_mask.START).all()
     tokens = document_mask.windows(2, 8, 3)
-    assert (tokens[0] == document_mask.START).tolist() == [True, False, False] * 3
     small = {"hidden_dim": 8, "embedding_dim": 8}
     sides = [document_mask.side("lstm", apart, tokens, 1, False, **small) for apart in (0, 1)]
     assert min(document_mask.seconds(sides, 1)) > 0
+    ways = document_mask.attention_sides(20, 2, 5, xla=False)
+    for at_once, blocks in zip(*(way() for way in ways), strict=True):
+        np.testing.assert_allclose(blocks, at_once, atol=1e-4)
 
 
 def test_options_of_the_quality_benchmark_suit_the_models():

@@ -23,6 +23,7 @@ from tfscale.config import (
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.evaluation.perplexity import evaluate_network
+from tfscale.models.blockwise_attention import blockwise_attention
 from tfscale.models.documents import Documents
 from tfscale.training.language_model import LanguageModel
 
@@ -118,6 +119,38 @@ def test_a_step_on_windows_is_a_step_on_documents_alone(family, name, options):
     assert loss == pytest.approx(expected, abs=1e-5)
     for one, other in zip(found, gradients, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("single", {"micro_batches": 2, "remat": True, "xla": True}),
+        ("single", {"loss_chunk_tokens": 10}),
+        ("mirrored", {"micro_batches": 2}),
+    ],
+    ids=str,
+)
+def test_block_by_block_it_is_the_same_step(name, options, monkeypatch):
+    """As in windows of `FROM_LENGTH` tokens, whose blocks are larger."""
+    blocks = []
+
+    def small_blocks(*arguments, **keywords):
+        blocks.append(4)
+        return blockwise_attention(*arguments, block=4, **keywords)
+
+    monkeypatch.setattr("tfscale.models.blockwise_rule.FROM_LENGTH", LENGTH)
+    monkeypatch.setattr("tfscale.models.attention.blockwise_attention", small_blocks)
+    model = build(name, CONFIGS["rope"], **options)
+    expected, gradients = alone(models.build_network(CONFIGS["rope"]))
+    assert not blocks
+    loss, found = one_step(model)
+    assert blocks and loss == pytest.approx(expected, abs=1e-5)
+    for one, other in zip(found, gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    blocks.clear()
+    expected, _ = alone(model.network)
+    scored = model.evaluate(IDS, TARGETS, sample_weight=WEIGHTS, verbose=0)["loss"]
+    assert blocks and scored == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_the_mask_the_step_is_another_one():

@@ -12,6 +12,8 @@ import tensorflow as tf
 from keras import ops
 
 from tfscale.config.rope import RopeOptions
+from tfscale.models.blockwise_attention import blockwise_attention
+from tfscale.models.blockwise_rule import is_blockwise
 from tfscale.models.cached import (
     cached_attention,
     cached_dense,
@@ -148,7 +150,16 @@ class CausalSelfAttention(keras.layers.Layer):
             # The global tokens of a document are not at the same places in all rows.
             and (segments is None or not self.global_tokens)
         )
-        if in_blocks and visible is None:
+        # Weights that are computed again in the backward pass are not dropped, and the first tokens
+        # of a document may be anywhere before the blocks of keys that a block of queries meets.
+        can_skip = visible is None and self.causal and not self.global_tokens
+        can_skip = can_skip and not (training and self.dropout)
+        can_skip = can_skip and (segments is not None or not in_blocks)
+        if can_skip and is_blockwise(length, segments is not None):
+            mixed = blockwise_attention(
+                query, key, value, segments, window=self.window, soft_cap=self.soft_cap
+            )
+        elif in_blocks and visible is None:
             mixed = self._attend_in_blocks(query, key, value, length, training, segments)
         else:
             mixed = self._attend(query, key, value, length, training, visible, segments)

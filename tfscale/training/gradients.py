@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfscale.config.step import CompileOptions
 from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError
+from tfscale.models.blockwise_rule import blockwise_where_faster
 from tfscale.models.documents import apart
 from tfscale.models.weight_formats import WeightFormat
 from tfscale.training.distillation import Teacher
@@ -127,6 +128,10 @@ class ReplicaGradients(StepState):
         `values` are tensors that stand in for the trainable and frozen variables, where those are
         out of reach.
         """
+        with blockwise_where_faster(self.uses_xla):
+            return self._gradients_of(ids, targets, weights, scale, draw, values)
+
+    def _gradients_of(self, ids, targets, weights, scale, draw, values):
         trained = self.network.trainable_variables
         sources = list(values[: len(trained)]) or self.variables
         seeds = self._seeds(draw)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.errors import DataError
+from tfscale.models.blockwise_rule import blockwise_where_faster
 from tfscale.models.documents import Documents, apart
 from tfscale.training.documents import check_separates
 from tfscale.training.loss import check_offers_hidden_states, chunked_loss, token_losses
@@ -71,7 +72,8 @@ class EvaluationStep:
         """Whether a batch is computed at once, on one device."""
         self._remote = network.weights if is_asynchronous(strategy) else []
         self._sums = self.replica_sums
-        if xla and has_xla():
+        self.uses_xla = xla and has_xla()
+        if self.uses_xla:
             self._sums = tf.function(self.replica_sums, jit_compile=True)
         self._step = tf.function(self._run)
 
@@ -131,6 +133,10 @@ class EvaluationStep:
         return self._loss_and_tokens(ids, targets, weights)
 
     def _loss_and_tokens(self, ids, targets, weights):
+        with blockwise_where_faster(self.uses_xla):
+            return self._sums_of(ids, targets, weights)
+
+    def _sums_of(self, ids, targets, weights):
         weights = tf.ones(ids.shape) if weights is None else weights
         documents = apart(self._documents, targets)
         if self.loss_chunk_tokens:

@@ -11,6 +11,7 @@ from tfscale.compat.tensorflow_products import onednn_products
 from tfscale.config import NetworkConfig, TrainConfig
 from tfscale.config.train import DEFAULT_STEPS
 from tfscale.errors import ConfigError
+from tfscale.models.blockwise_rule import for_another_machine
 from tfscale.models.documents import documents_of
 from tfscale.training.language_model import LanguageModel
 from tfscale.training.optimizers import build_optimizer
@@ -99,7 +100,7 @@ def lower(
         ConfigError: it holds an operation that XLA has no kernel for; the message names it.
     """
     try:
-        with onednn_products(wanted=False):
+        with onednn_products(wanted=False), for_another_machine():
             representation = function.experimental_get_compiler_ir(*arguments)
             text = representation(stage="stablehlo")
             hlo = representation(stage="hlo_serialized")
