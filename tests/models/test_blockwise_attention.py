@@ -131,22 +131,19 @@ def test_rows_need_not_be_known():
 
 
 def test_where_it_is_taken(monkeypatch):
-    """Only in a step, from a known length on, and without XLA only for documents."""
-    assert not is_blockwise(FROM_LENGTH, True)
-    with blockwise_where_faster(xla=True):
-        assert is_blockwise(FROM_LENGTH, True) and is_blockwise(FROM_LENGTH, False)
-        assert not is_blockwise(FROM_LENGTH - 1, True)
-        assert not is_blockwise(tf.constant(FROM_LENGTH), True)
+    """Only in a step of this machine, and from a known length on."""
+    assert not is_blockwise(FROM_LENGTH)
+    with blockwise_where_faster():
+        assert is_blockwise(FROM_LENGTH) and not is_blockwise(FROM_LENGTH - 1)
+        assert not is_blockwise(tf.constant(FROM_LENGTH))
         monkeypatch.setattr(
             tf.config, "list_logical_devices", lambda kind: [kind] * (kind == "GPU")
         )
-        assert not is_blockwise(FROM_LENGTH, True)
+        assert not is_blockwise(FROM_LENGTH)
         monkeypatch.undo()
-    with blockwise_where_faster(xla=False):
-        assert is_blockwise(FROM_LENGTH, True) and not is_blockwise(FROM_LENGTH, False)
-    with for_another_machine(), blockwise_where_faster(xla=True):
-        assert not is_blockwise(FROM_LENGTH, True)
-    assert not is_blockwise(FROM_LENGTH, True)
+    with for_another_machine(), blockwise_where_faster():
+        assert not is_blockwise(FROM_LENGTH)
+    assert not is_blockwise(FROM_LENGTH)
 
 
 SIZES = {
@@ -189,12 +186,12 @@ def test_a_network_has_the_same_states_and_gradients(name, monkeypatch):
     expected = states(False, False)
     assert not calls
     for remat in (False, True):
-        with blockwise_where_faster(xla=False):
+        with blockwise_where_faster():
             found = states(remat, False)
             for one, other in zip(found, expected, strict=True):
                 np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-3)
     assert len(calls) == (6 if name != "global" else 0)
     calls.clear()
-    with blockwise_where_faster(xla=False):
+    with blockwise_where_faster():
         network.hidden_states(ids, training=True, documents=apart)
     assert bool(calls) is taken

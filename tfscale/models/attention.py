@@ -154,8 +154,7 @@ class CausalSelfAttention(keras.layers.Layer):
         # of a document may be anywhere before the blocks of keys that a block of queries meets.
         can_skip = visible is None and self.causal and not self.global_tokens
         can_skip = can_skip and not (training and self.dropout)
-        can_skip = can_skip and (segments is not None or not in_blocks)
-        if can_skip and is_blockwise(length, segments is not None):
+        if can_skip and segments is not None and is_blockwise(length):
             mixed = blockwise_attention(
                 query, key, value, segments, window=self.window, soft_cap=self.soft_cap
             )

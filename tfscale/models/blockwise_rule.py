@@ -2,8 +2,9 @@
 because it takes less time than all scores at once.
 
 It does in the steps of training and evaluation on a processor, for windows of `FROM_LENGTH` tokens
-or more. All else has all scores at once: files for devices and cached decoding, which want no loop,
-and GPUs and TPUs, for which its products are small and one after the other.
+or more whose documents are kept apart. All else has all scores at once: files for devices and
+cached decoding, which want no loop, GPUs and TPUs, for which its products are small and one after
+the other, and windows of one text, where it was faster on one core and nobody measured many.
 """
 
 import contextlib
@@ -17,26 +18,21 @@ FROM_LENGTH = 512
 """Tokens of a window from which on it is faster, by `python -m benchmarks.document_mask`: 256 are
 two blocks, which leave little to skip."""
 
-_Step = Literal["xla", "plain", "elsewhere", "none"]
-"""The step that is traced: compiled by XLA or not, to be run by another machine, or none."""
+_Step = Literal["here", "elsewhere", "none"]
+"""The step that is traced: to be run by this machine, by another one, or none."""
 _step: contextvars.ContextVar[_Step] = contextvars.ContextVar("step", default="none")
 
 
 @contextlib.contextmanager
-def blockwise_where_faster(xla: bool) -> Iterator[None]:
+def blockwise_where_faster() -> Iterator[None]:
     """Has attention computed block by block in the step that is traced meanwhile, where that is
     faster.
 
-    Args:
-        xla: whether XLA compiles the step. Without it, windows of one document are as fast with all
-            scores at once, on two cores or more.
-
     Example:
-        with blockwise_where_faster(xla=True):
+        with blockwise_where_faster():
             hidden = network.hidden_states(ids, training=True, documents=documents)
     """
-    step: _Step = "xla" if xla else "plain"
-    with _traced("elsewhere" if _step.get() == "elsewhere" else step):
+    with _traced("elsewhere" if _step.get() == "elsewhere" else "here"):
         yield
 
 
@@ -56,16 +52,12 @@ def _traced(step: _Step) -> Iterator[None]:
         _step.reset(token)
 
 
-def is_blockwise(length: int | tf.Tensor, documents: bool) -> bool:
-    """Returns whether causal attention is faster block by block.
+def is_blockwise(length: int | tf.Tensor) -> bool:
+    """Returns whether causal attention within documents is faster block by block.
 
     Args:
         length: tokens of a window, if it is known.
-        documents: whether it ends at the beginning of a document.
     """
-    step = _step.get()
-    if step not in ("xla", "plain") or not isinstance(length, int) or length < FROM_LENGTH:
+    if _step.get() != "here" or not isinstance(length, int) or length < FROM_LENGTH:
         return False
-    if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
-        return False
-    return documents or step == "xla"
+    return not any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))

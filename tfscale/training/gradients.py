@@ -128,7 +128,7 @@ class ReplicaGradients(StepState):
         `values` are tensors that stand in for the trainable and frozen variables, where those are
         out of reach.
         """
-        with blockwise_where_faster(self.uses_xla):
+        with blockwise_where_faster():
             return self._gradients_of(ids, targets, weights, scale, draw, values)
 
     def _gradients_of(self, ids, targets, weights, scale, draw, values):

@@ -133,7 +133,7 @@ class EvaluationStep:
         return self._loss_and_tokens(ids, targets, weights)
 
     def _loss_and_tokens(self, ids, targets, weights):
-        with blockwise_where_faster(self.uses_xla):
+        with blockwise_where_faster():
             return self._sums_of(ids, targets, weights)
 
     def _sums_of(self, ids, targets, weights):
