@@ -12,7 +12,9 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import pytest
 
 # Whoever starts the tests in the background (nohup, a shell's &) may have them ignore these, and tests send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,3 +64,24 @@ def pytest_collection_finish() -> None:
     """Leaves what is there after the import of all tests out of garbage collections, which would look at it each time."""
     gc.collect()
     gc.freeze()
+
+
+def _registered() -> set[tuple[str, str]]:
+    """Returns the classes of others that are registered now; imports nothing."""
+    module = sys.modules.get("tfscale.registry")
+    return {
+        (registry.what, name)
+        for registry in (vars(module).values() if module else ())
+        if isinstance(registry, module.Registry)
+        for name, entry in registry._registered.items()
+        if not entry.__module__.startswith("tfscale.")
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registries() -> Iterator[None]:
+    """Finds the file whose tests leave a class registered, which another file's would meet."""
+    before = _registered()
+    yield
+    left = _registered() - before
+    assert not left, f"registered and not taken back: {sorted(left)}"

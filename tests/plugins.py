@@ -5,18 +5,11 @@ import importlib
 import types
 from collections.abc import Iterator
 
-from tfscale.registry import (
-    FAMILIES,
-    FILTERS,
-    FORMATS,
-    READERS,
-    RECIPES,
-    REMOVALS,
-    TASKS,
-    TOKENIZERS,
-)
+from tfscale import registry as registry_module
 
-_REGISTRIES = (FAMILIES, FORMATS, READERS, FILTERS, REMOVALS, RECIPES, TASKS, TOKENIZERS)
+_REGISTRIES = [
+    value for value in vars(registry_module).values() if isinstance(value, registry_module.Registry)
+]
 _added: dict[str, list[dict[str, type]]] = {}
 """What a module registered when it was imported, which happens once in a process."""
 
@@ -29,7 +22,11 @@ def plugin(name: str) -> Iterator[types.ModuleType]:
     if name not in _added:
         pairs = zip(_REGISTRIES, before, strict=True)
         _added[name] = [
-            {key: entry for key, entry in registry._registered.items() if key not in known}
+            {
+                key: entry
+                for key, entry in registry._registered.items()
+                if key not in known and not _is_own(entry)
+            }
             for registry, known in pairs
         ]
     for registry, added in zip(_REGISTRIES, _added[name], strict=True):
@@ -40,3 +37,21 @@ def plugin(name: str) -> Iterator[types.ModuleType]:
         for registry, added in zip(_REGISTRIES, _added[name], strict=True):
             for key in added:
                 registry._registered.pop(key, None)
+
+
+@contextlib.contextmanager
+def unchanged_registries() -> Iterator[None]:
+    """Takes back what is registered within the block, apart from tfscale's own classes."""
+    before = [dict(registry._registered) for registry in _REGISTRIES]
+    try:
+        yield
+    finally:
+        for registry, known in zip(_REGISTRIES, before, strict=True):
+            for key, entry in list(registry._registered.items()):
+                if key not in known and not _is_own(entry):
+                    del registry._registered[key]
+
+
+def _is_own(entry: type) -> bool:
+    """Whether tfscale brings the class: its module registers it once in a process."""
+    return entry.__module__.startswith("tfscale.")

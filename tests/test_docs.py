@@ -9,8 +9,8 @@ import pytest
 
 import tfscale
 from tests.docs.collect import FENCED, PAGES, ROOT, blocks, commands, prose, text_of
+from tests.plugins import unchanged_registries
 from tfscale import cli
-from tfscale.registry import READERS
 from tfscale.text.corpora import find_text
 from tfscale.text.reader import Reading, reader_of
 
@@ -135,9 +135,7 @@ def test_the_table_of_folders_is_that_of_the_contract():
 def test_the_plugin_of_the_page_reads_a_file(tmp_path):
     [block] = blocks("CONTRIBUTING.md", "python")
     (tmp_path / "film.srt").write_text(CAPTIONS)
-    try:
+    with unchanged_registries():
         exec(block.code, {"__name__": "my_module"})
         [file] = find_text([str(tmp_path)])
         assert list(reader_of(file).documents(file, Reading())) == ["Where are we?", "At sea."]
-    finally:
-        READERS._registered.pop("subtitles", None)

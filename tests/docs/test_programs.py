@@ -12,6 +12,7 @@ from tests.docs.world import (
     small_dataset,
     small_network,
 )
+from tests.plugins import unchanged_registries
 
 FILES = {
     "README.md": ("book.txt",),
@@ -49,4 +50,5 @@ def test_python_runs(page, world, tmp_path, monkeypatch):
     world.give(FILES.get(page, ()), tmp_path)
     monkeypatch.chdir(tmp_path)
     names = NAMES[page]() if page in NAMES else {}
-    exec(compile(program(page), page, "exec"), {"__name__": "page", **names})
+    with unchanged_registries():
+        exec(compile(program(page), page, "exec"), {"__name__": "page", **names})

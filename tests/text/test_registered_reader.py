@@ -6,13 +6,13 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.plugins import plugin
 from tfscale.analysis.swapping import read_swap_files
 from tfscale.config import PrepareConfig
 from tfscale.config.tasks import SwapConfig
 from tfscale.data.prepare import prepare
 from tfscale.errors import DataError
 from tfscale.evaluation.evaluate import text_stream
-from tfscale.registry import READERS
 from tfscale.tasks.examples import read_examples
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts, Reading, TextFile, reader_by_suffix, reader_of
@@ -25,11 +25,8 @@ STARS = "STARS\n" + "".join(f"* text {n} | {'ab'[n % 2]}\n" for n in range(300))
 def stranger(monkeypatch):
     """The module, registered for the time of a test."""
     monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
-    import stranger
-
-    READERS.add("stars", stranger.StarReader)
-    yield stranger
-    READERS._registered.pop("stars")
+    with plugin("stranger") as module:
+        yield module
 
 
 def test_it_is_found_by_suffix_and_by_magic_bytes(stranger, tmp_path):

@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 
+from tests.plugins import plugin
 from tfscale.config import PrepareConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.splits import Borders, Part
 from tfscale.data.spool import SpoolWriter
 from tfscale.data.tokenizing import encode_batches
 from tfscale.errors import ConfigError, ExportError
-from tfscale.registry import TOKENIZERS, module_of, register
+from tfscale.registry import module_of, register
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 
 FOLDER = pathlib.Path(__file__).parent
@@ -23,12 +24,8 @@ FOLDER = pathlib.Path(__file__).parent
 def stranger(monkeypatch):
     """The module, registered for the time of a test."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    import stranger
-
-    for kind in ("shifted",):
-        TOKENIZERS.add(kind, stranger.ShiftedTokenizer)
-    yield stranger
-    TOKENIZERS._registered.pop("shifted")
+    with plugin("stranger") as module:
+        yield module
 
 
 def test_prepare_trains_saves_and_loads_it(stranger, tmp_path):

@@ -1,12 +1,15 @@
 """Mistakes that are found in a worker: the line of the engine of one machine, and nothing is left."""
 
+import shutil
+
 import pytest
 
 from tests.data.beam.comparing import messy, prose, write_paragraphs
 from tfscale.config import PrepareConfig
 from tfscale.data.beam.tokenizing import Encode
 from tfscale.data.prepare import prepare
-from tfscale.errors import EngineError, TfscaleError
+from tfscale.errors import ConfigError, EngineError, TfscaleError
+from tfscale.registry import FILTERS, READERS, TOKENIZERS
 
 BEAM = {"engine": "beam", "beam": {"runner": "DirectRunner"}}
 
@@ -87,3 +90,30 @@ def test_a_step_that_fails(files, tmp_path, monkeypatch):
     assert kind is EngineError
     assert "ZeroDivisionError: of a worker" in text
     assert "\n" not in text
+
+
+def test_classes_of_a_script_are_refused_where_a_worker_may_need_them(files, tmp_path, monkeypatch):
+    for registry in (TOKENIZERS, FILTERS, READERS):
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+    class OwnTokenizer(TOKENIZERS.get("byte")):
+        kind = "own"
+
+    class OwnFilter(FILTERS.get("gopher_quality")):
+        name = "own"
+
+    class OwnReader(READERS.get("csv")):
+        name, suffixes = "own", (".own",)
+
+    options = {"text": [str(files)], "documents": "paragraph", "tokenizer": "byte"}
+    for kind in (OwnTokenizer, OwnFilter):
+        kind.enter_registry()
+    # Neither is asked for.
+    prepare(PrepareConfig(output=str(tmp_path / "data"), **options, **BEAM), progress=False)
+    shutil.rmtree(tmp_path / "data")
+    for changes in ({"tokenizer": "own"}, {"filters": ["own"]}):
+        kind, text = message(tmp_path, **options | changes, **BEAM)
+        assert kind is ConfigError and "is defined in a script or a function" in text
+    OwnReader.enter_registry()
+    kind, text = message(tmp_path, **options, **BEAM)
+    assert kind is ConfigError and "OwnReader is defined in a script or a function" in text

@@ -22,9 +22,7 @@ from tfscale.errors import ConfigError, TfscaleError
 from tfscale.registry import (
     ARCHIVES,
     COMPRESSIONS,
-    FILTERS,
     READERS,
-    REMOVALS,
     TOKENIZERS,
     VARIABLE,
     module_of,
@@ -32,6 +30,7 @@ from tfscale.registry import (
 )
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.reader import TextFile
+from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.training import trainable_kind
 
 _JOB, _RUNS = "job", "runs"
@@ -130,22 +129,30 @@ def _runs(sources: Mapping[Part, Sequence[TextFile]], most: int) -> Iterator[Fil
             first += len(run)
 
 
-def save_job(folder: WorkFolder, job: Job) -> None:
+def save_job(folder: WorkFolder, job: Job, tokenizer: type[Tokenizer]) -> None:
     """Writes the job, and what a worker has to import before it reads it.
 
+    Args:
+        folder: the shared folder.
+        job: the job.
+        tokenizer: the class of the tokenizer.
+
     Raises:
-        ConfigError: a class of the user's that a worker cannot import.
+        ConfigError: a class of the user's that a worker cannot import. Any reader may be the one
+            that a file needs.
     """
     modules = dict.fromkeys(job.examination.modules if job.examination else ())
-    for registry in (READERS, TOKENIZERS, FILTERS, REMOVALS, COMPRESSIONS, ARCHIVES):
-        for kind in registry.registered():
-            module = module_of(kind)
-            if module is None:
-                raise ConfigError(
-                    f"the {registry.what} {kind.__name__} is defined in a script or a function,"
-                    " which the workers of --engine beam cannot import; put it into a module"
-                )
-            modules[module] = None
+    needed: list[tuple[str, type]] = [(TOKENIZERS.what, tokenizer)]
+    for registry in (READERS, COMPRESSIONS, ARCHIVES):
+        needed += [(registry.what, kind) for kind in registry.registered()]
+    for what, kind in needed:
+        module = module_of(kind)
+        if module is None:
+            raise ConfigError(
+                f"the {what} {kind.__name__} is defined in a script or a function, which the"
+                " workers of --engine beam cannot import; put it into a module"
+            )
+        modules[module] = None
     plugins = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
     head = (_versions(job.config), plugins, list(modules))
     with open(os.path.join(folder.path, _JOB), "wb") as file:

@@ -25,6 +25,7 @@ from tfscale.data.writing import splits_of
 from tfscale.errors import ConfigError
 from tfscale.files.temporary import remove_tree
 from tfscale.text.tokenizers import load_tokenizer
+from tfscale.text.tokenizers.training import trainable_kind
 
 
 def write(directory: str, task: Task, options: PipelineOptions, runner: PipelineRunner) -> Done:
@@ -44,7 +45,8 @@ def write(directory: str, task: Task, options: PipelineOptions, runner: Pipeline
     folder.make()
     try:
         job = _job(folder, task)
-        save_job(folder, job)
+        given = task.tokenizer
+        save_job(folder, job, type(given) if given else trainable_kind(task.config.tokenizer))
         save_runs(folder, task.sources)
         pipeline = new_pipeline(options, runner)
         build(pipeline, folder, job)
