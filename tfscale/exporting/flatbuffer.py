@@ -4,8 +4,11 @@ changes.
 The schema and its reader are those of ai-edge-litert.
 """
 
+import io
 from collections import Counter
+from typing import IO
 
+import numpy as np
 from ai_edge_litert.schema_py_generated import (
     Model,
     ModelT,
@@ -17,6 +20,7 @@ from ai_edge_litert.schema_py_generated import (
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
+from tfscale.exporting.streamed import StreamedWeight
 
 _ALIGNMENT = 16
 _OUTSIDE = 1024
@@ -120,15 +124,31 @@ def new_tensor(
 
 
 def write_model(model: ModelT) -> bytes:
-    """Returns the file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer
-    puts them."""
+    """Returns the file of `model`; see `write_to`."""
+    file = io.BytesIO()
+    write_to(file, model)
+    return file.getvalue()
+
+
+def write_to(file: IO[bytes], model: ModelT) -> None:
+    """Writes the file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer
+    puts them.
+
+    Args:
+        file: is written from its beginning on.
+        model: the data of its buffers may be `StreamedWeight`s, which are computed on the way.
+    """
     outside = {}
     for index, buffer in enumerate(model.buffers):
-        if buffer.data is not None and len(buffer.data) >= _OUTSIDE:
-            outside[index] = bytes(buffer.data)
+        if buffer.data is None:
+            continue
+        if len(buffer.data) >= _OUTSIDE:
+            outside[index] = buffer.data
             # Any number that is not the default adds the field.
             buffer.data, buffer.offset, buffer.size = None, 1, 1
-    content = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
+        elif isinstance(buffer.data, StreamedWeight):
+            buffer.data = np.frombuffer(b"".join(buffer.data.parts()), np.uint8)
+    content = flatbuffer_utils.convert_object_to_bytearray(model)
     packed = Model.GetRootAs(content, 0)
     places = {}
     end = len(content)
@@ -136,8 +156,11 @@ def write_model(model: ModelT) -> bytes:
         places[index] = end = -(-end // _ALIGNMENT) * _ALIGNMENT
         flatbuffer_utils.update_packed_buffer(packed.Buffers(index), offset=end, size=len(data))
         end += len(data)
-    # The builder's output may not be resized while `packed` looks into it.
-    content = bytearray(content).ljust(end, b"\0")
+    file.write(content)
     for index, data in outside.items():
-        content[places[index] : places[index] + len(data)] = data
-    return bytes(content)
+        file.write(b"\0" * (places[index] - file.tell()))
+        if isinstance(data, StreamedWeight):
+            for part in data.parts():
+                file.write(part)
+        else:
+            file.write(memoryview(data))

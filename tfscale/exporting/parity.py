@@ -22,10 +22,11 @@ import tensorflow as tf
 from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
+from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report, Sizes
-from tfscale.exporting.tflite import DecodingNetwork, silence
+from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
