@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import yaml
 
+from tfscale.compat.keras_weights import weights_from_files, weights_to_files
 from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -148,7 +149,8 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
     import_networks()
     try:
         _compare_checksums(path)
-        return keras.saving.load_model(path, compile=False, custom_objects=classes)
+        with weights_from_files():
+            return keras.saving.load_model(path, compile=False, custom_objects=classes)
     except MemoryError:
         raise
     except Exception as error:
@@ -240,7 +242,8 @@ def save_network(network: keras.Model, path: str) -> None:
         return
     temporary = f"{path}.tmp.keras"
     try:
-        network.save(temporary)
+        with weights_to_files():
+            network.save(temporary)
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -1,0 +1,80 @@
+"""A network that has, for a while, the weights that a recipe stores.
+
+A second network with rounded weights would take as much memory again; here the weights themselves
+are rounded, and their own values wait on the disk.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.config import Quantization
+from tfscale.files.scratch import scratch_folder
+from tfscale.models.recipe import WeightFormat
+from tfscale.models.weight_formats import store, weight_formats
+
+_PART = 1 << 22
+"""Numbers that are rounded at a time."""
+
+
+@contextlib.contextmanager
+def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[None]:
+    """Rounds the weights of a network within the block as a recipe does; afterwards they are as
+    they were, also where the block raises.
+
+    Args:
+        network: computes in float32.
+        quantize: the recipe.
+
+    Example:
+        with rounded_in_place(network, "int8"):
+            logits = network(ids)
+    """
+    formats = weight_formats(network, quantize)
+    changed = [weight for weight in network.weights if formats[weight.path].bits < 32]
+    with scratch_folder("tfscale-export-") as folder:
+        kept: list[tuple[keras.Variable, str]] = []
+        try:
+            for index, weight in enumerate(changed):
+                path = os.path.join(folder, f"{index}.npy")
+                _keep(weight, formats[weight.path], path)
+                kept.append((weight, path))
+                for place in _parts(weight, formats[weight.path]):
+                    part = tf.convert_to_tensor(weight.value)[place]
+                    weight.value[place].assign(store(part, formats[weight.path]))
+            yield
+        finally:
+            for weight, path in kept:
+                values = np.load(path, mmap_mode="r")
+                for place in _parts(weight, formats[weight.path]):
+                    weight.value[place].assign(np.ascontiguousarray(values[place]))
+                del values
+                os.remove(path)
+
+
+def _keep(weight: keras.Variable, form: WeightFormat, path: str) -> None:
+    """Writes the values of a weight to a NumPy file."""
+    shape = tuple(int(size) for size in weight.shape)
+    values = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    for place in _parts(weight, form):
+        values[place] = tf.convert_to_tensor(weight.value)[place].numpy()
+    values.flush()
+
+
+def _parts(weight: keras.Variable, form: WeightFormat) -> list[tuple[slice, ...]]:
+    """Returns parts of a weight that are rounded each by itself; all of it where one scale could be
+    shared by all."""
+    shape = tuple(int(size) for size in weight.shape)
+    whole = tuple(slice(0, size) for size in shape)
+    if len(shape) != 2 or not isinstance(form.axis, int) or form.gates:
+        return [whole]
+    axis = 1 - form.axis
+    step = max(1, _PART // shape[form.axis])
+    return [
+        (*whole[:axis], slice(start, min(start + step, shape[axis])), *whole[axis + 1 :])
+        for start in range(0, shape[axis], step)
+    ]
