@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "sliding_window_size": 16,
     },
 }
+Figures = dict[str, Any]
 CONTEXT = 512
 """Tokens of the imported run's context; shorter than what the models can read."""
 ROWS = ("int8", "int4")
+TRAINING = "train 3 steps"
+TFSCALE, HERE = "tfscale", "benchmarks.real_size"
 
 
 def make(shape: str, folder: Path) -> None:
@@ -155,40 +159,67 @@ def _byte_pairs(size: int) -> tuple[dict[str, int], list[str]]:
     return vocabulary, [" ".join(pair) for pair in model["merges"]]
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
-    """Returns the command of each step, in order."""
+def commands(folder: Path, trained: bool = True) -> dict[str, list[str]]:
+    """Returns the command of each step, in order.
+
+    Args:
+        folder: holds the preset and the text, and receives the rest.
+        trained: whether what is exported is the run that was trained, and not the imported one.
+    """
     run, data, tuned = folder / "run", folder / "data", folder / "tuned"
     steps = {
-        "import": ["import", folder / "preset", "--output", run, "--sequence-length", CONTEXT],
-        "prepare": ["prepare", folder / "text.txt", "--output", data, "--tokenizer-from", run],
-        "train 3 steps": [
-            "train", data, "--output", tuned, "--start", run, "--train.steps", 3,
-            "--train.window_tokens", 64,
-            "--train.global_batch_size", 2, "--train.micro_batches", 2, "--train.remat", "true",
-            "--train.loss_chunk_tokens", 16, "--train.strategy", "default",
+        "import": [
+            TFSCALE, "import", folder / "preset", "--output", run, "--sequence-length", CONTEXT,
+        ],
+        "prepare": [
+            TFSCALE, "prepare", "--text", folder / "text.txt", "--output", data,
+            "--tokenizer-from", run,
+        ],
+        TRAINING: [
+            TFSCALE, "train", "--data", data, "--output", tuned, "--start", run,
+            "--train.steps", 3, "--train.global_batch_size", 1, "--train.remat", "true",
+            "--train.loss_chunk_tokens", 16,
         ],
     }  # fmt: skip
     for quantize in ROWS:
         for kind in ("tflite", "litertlm"):
             output = folder / f"{quantize}-{kind}"
             steps[f"export {quantize}, {kind}"] = [
-                "export", tuned, "--output", output, "--quantize", quantize, "--format", kind,
+                HERE, "--export", tuned if trained else run, output, quantize, kind,
             ]  # fmt: skip
             steps[f"generate {quantize}, {kind}"] = [
-                "generate", output, "--prompt", "def ", "--max-tokens", 16,
+                TFSCALE, "generate", output, "--prompt", "def ", "--max-tokens", 16,
             ]  # fmt: skip
-    return {name: [str(part) for part in step] for name, step in steps.items()}
+    return {
+        name: [sys.executable, "-m", *(str(part) for part in step)] for name, step in steps.items()
+    }
 
 
-def measure(command: list[str], log: Path) -> dict[str, float]:
+def export(run: str, output: str, quantize: str, kind: str) -> None:
+    """Exports a run, and prints the CPU seconds of each stage as a JSON object."""
+    from tfscale.config import ExportConfig
+    from tfscale.exporting.export import export_run
+    from tfscale.runs.folder import load_run
+
+    began = {"load": 0.0}
+
+    def note(stage: str) -> None:
+        began[stage] = time.process_time()
+
+    config = ExportConfig(output=output, quantize=quantize, format=kind)
+    export_run(load_run(run), config, note=note)
+    ends = [*list(began.values())[1:], time.process_time()]
+    seconds = {stage: end - begin for (stage, begin), end in zip(began.items(), ends, strict=True)}
+    print(json.dumps(seconds))
+
+
+def measure(command: list[str], log: Path) -> Figures:
     """Runs a command in a process of its own.
 
     Returns:
         `code`, its exit code; `peak_bytes`, the most resident memory that it had; `cpu_seconds`, of
         itself and its children; `seconds` by the clock.
     """
-    import time
-
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     started = time.monotonic()
     with log.open("wb") as file:
@@ -222,10 +253,14 @@ def main() -> None:
     parser.add_argument("--folder", default="", help="kept, and used again; else a temporary one")
     parser.add_argument("--steps", nargs="*", default=[], help="names of steps; all if left out")
     parser.add_argument("--make", action="store_true", help="write the preset only")
+    parser.add_argument("--export", nargs=4, default=[], help="run, output, recipe and format")
     parser.add_argument("--json", default="", help="file to write the figures to")
     options = parser.parse_args()
     if options.make:
         make(options.shape, Path(options.folder))
+        return
+    if options.export:
+        export(*options.export)
         return
     with tempfile.TemporaryDirectory(prefix="tfscale-real-size-") as temporary:
         folder = Path(options.folder or temporary)
@@ -235,17 +270,16 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(figures, indent=1))
 
 
-def run(shape: str, folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
+def run(shape: str, folder: Path, names: list[str]) -> dict[str, Figures]:
     """Runs steps of a shape in a folder and prints a row for each.
 
     Raises:
         SystemExit: a step failed; the message has the end of what it wrote.
     """
     weights = 4 * parameters(shape)
-    python, here = [sys.executable, "-m"], ["benchmarks.real_size"]
     if not (folder / "text.txt").exists():
         made = measure(
-            [*python, *here, "--make", "--shape", shape, "--folder", str(folder)],
+            [sys.executable, "-m", HERE, "--make", "--shape", shape, "--folder", str(folder)],
             folder / "make.log",
         )
         _require(made, "make", folder / "make.log")
@@ -255,24 +289,30 @@ def run(shape: str, folder: Path, names: list[str]) -> dict[str, dict[str, float
     print(f"{shape}: {weights / 4:,.0f} weights, {weights / 1e6:,.0f} MB in float32\n")
     print("| step | peak memory, MB | above the libraries, in float32 weights | CPU seconds |")
     print("|---|---|---|---|")
+    print(f"| libraries | {bare['peak_bytes'] / 1e6:,.0f} | 0 | {bare['cpu_seconds']:,.0f} |")
     rows = {"libraries": bare}
-    for name, command in commands(folder).items():
+    trained = not names or TRAINING in names or (folder / "tuned").exists()
+    for name, command in commands(folder, trained).items():
         if names and name not in names:
             continue
         log = folder / f"{name.replace(' ', '-').replace(',', '')}.log"
-        rows[name] = measure([*python, "tfscale", *command], log)
-        _require(rows[name], name, log)
-    for name, row in rows.items():
+        rows[name] = row = measure(command, log)
+        _require(row, name, log)
         above = (row["peak_bytes"] - bare["peak_bytes"]) / weights
+        stages = ""
+        if name.startswith("export"):
+            row["stages"] = json.loads(log.read_text(errors="replace").splitlines()[-1])
+            stages = ", ".join(f"{stage} {part:,.0f}" for stage, part in row["stages"].items())
+            stages = f" ({stages})"
         print(
             f"| {name} | {row['peak_bytes'] / 1e6:,.0f} | {above:.2f} |"
-            f" {row['cpu_seconds']:,.0f} |",
+            f" {row['cpu_seconds']:,.0f}{stages} |",
             flush=True,
         )
     return rows
 
 
-def _require(row: dict[str, float], name: str, log: Path) -> None:
+def _require(row: Figures, name: str, log: Path) -> None:
     if row["code"]:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise SystemExit(f"{name} ended with exit code {row['code']:g}:\n{tail}")
