@@ -82,19 +82,20 @@ def compare_file(
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     exact = float32_copy(network)
-    keras_perplexity = perplexity = Windows(exact, stream, *ends).score.perplexity
+    with np.errstate(invalid="ignore", over="ignore"):
+        keras_perplexity = Windows(exact, stream, *ends).score.perplexity
     limits = limits_of(network, quantize, converted)
     speed: Benchmark
     completions, perplexities = {}, {}
     kept = converted or keeps_weights(quantize)
     with contextlib.nullcontext() if kept else rounded_in_place(exact, quantize):
         rounded = Windows(exact, stream, *ends)
-        perplexity = rounded.score.perplexity
         for kernels in ("xnnpack", "plain"):
             with silence():
                 model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
             # Logits that are not finite become NaN in every figure, and NaN is within no limit.
             with np.errstate(invalid="ignore", over="ignore"):
+                rounded_perplexity = rounded.score.perplexity
                 perplexities[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
                 change = relative_change(perplexities[kernels], keras_perplexity)
                 checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
@@ -114,7 +115,7 @@ def compare_file(
         "tokens": len(stream),
         "perplexity": {
             "keras": keras_perplexity,
-            "keras_rounded": perplexity,
+            "keras_rounded": rounded_perplexity,
             "file": perplexities["xnnpack"],
             "file_plain": perplexities["plain"],
         },

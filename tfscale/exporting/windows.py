@@ -3,6 +3,7 @@
 Shapes: T tokens of a window, N tokens of a part of it, D width of the hidden states, V vocabulary.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -95,10 +96,6 @@ class Windows:
                 for rows in (self.inputs, self.targets)
             )
         self.readings = [Reading(reference, row) for row in self.inputs]
-        self.score = self._score()
-        """The likelihood that the network gives the tokens."""
-        self.spread = spread(part.logits for part in self.parts())
-        """Root mean square of the logits around each token's mean."""
 
     def parts(self) -> Iterator[Part]:
         """Returns all tokens in order, some at a time."""
@@ -121,6 +118,25 @@ class Windows:
         longer = np.resize(ids, min(least, length))
         return longer.tolist(), Reading(self.reference, longer)
 
-    def _score(self) -> Score:
-        nll = sum(float(token_nll(part.logits, part.targets).sum()) for part in self.parts())
-        return Score(nll, sum(map(len, self.targets)))
+    @functools.cached_property
+    def _measured(self) -> tuple[Score, float]:
+        nll = 0.0
+
+        def seen() -> Iterator[np.ndarray]:
+            nonlocal nll
+            for part in self.parts():
+                nll += float(token_nll(part.logits, part.targets).sum())
+                yield part.logits
+
+        width = spread(seen())
+        return Score(nll, sum(map(len, self.targets))), width
+
+    @property
+    def score(self) -> Score:
+        """How likely the network finds the tokens."""
+        return self._measured[0]
+
+    @property
+    def spread(self) -> float:
+        """Root mean square of the logits around each token's mean."""
+        return self._measured[1]
