@@ -13,9 +13,8 @@ tight for int4 too; perplexity is compared with that of the network itself.
 
 import contextlib
 import os
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -25,8 +24,9 @@ from tfscale.device.bench import Benchmark
 from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import mapped, operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
-from tfscale.exporting.report import Checks, Report, Sizes
+from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.rounded import rounded_in_place
+from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
@@ -34,14 +34,13 @@ from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
-from tfscale.models.weight_formats import scale_bytes, stored_bytes
+from tfscale.models.weight_formats import scale_bytes
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 GREEDY_TOKENS = 32
 """Tokens of the greedy completion, fewer where the context is shorter."""
 _REPEATED_TOKENS = 64
-_READ_BYTES = 1 << 20
 _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
 
@@ -82,25 +81,30 @@ def compare_file(
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     exact = float32_copy(network)
-    with np.errstate(invalid="ignore", over="ignore"):
-        keras_perplexity = Windows(exact, stream, *ends).score.perplexity
     limits = limits_of(network, quantize, converted)
     speed: Benchmark
     completions, perplexities = {}, {}
     kept = converted or keeps_weights(quantize)
-    with contextlib.nullcontext() if kept else rounded_in_place(exact, quantize):
-        rounded = Windows(exact, stream, *ends)
+    with contextlib.ExitStack() as stack:
+        # Logits that are not finite become NaN in every figure, and NaN is within no limit.
+        stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
+        windows = Windows(exact, stream, *ends)
+        keras_perplexity = windows.score.perplexity
+        if not kept:
+            stack.enter_context(rounded_in_place(exact, quantize))
+            windows = Windows(exact, stream, *ends)
+        rounded_perplexity = windows.score.perplexity
+        expected = _completed(windows)
         for kernels in ("xnnpack", "plain"):
             with silence():
                 model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
-            # Logits that are not finite become NaN in every figure, and NaN is within no limit.
-            with np.errstate(invalid="ignore", over="ignore"):
-                rounded_perplexity = rounded.score.perplexity
-                perplexities[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
-                change = relative_change(perplexities[kernels], keras_perplexity)
-                checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
-                _compare_prompts(checks, kernels, rounded, model, limits)
-                completions[kernels] = _compare_greedy(checks, kernels, rounded, model, limits)
+            perplexities[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            change = relative_change(perplexities[kernels], keras_perplexity)
+            checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
+            _compare_prompts(checks, kernels, windows, model, limits)
+            completions[kernels] = _compare_greedy(
+                checks, kernels, expected, windows.spread, model, limits
+            )
             if kernels == "xnnpack":
                 _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
                 speed = model.benchmark(tokens=64)
@@ -108,9 +112,8 @@ def compare_file(
     path = os.path.join(folder, "model.tflite")
     with mapped(path) as content:
         counts, others = operations(content), unrounded_bytes(content)
-    sizes = _sizes_of(network, quantize, path)
-    _check_size(checks, sizes, counts, others, scale_bytes(network, quantize), converted)
-    prompt, keras_tokens, file_tokens = completions["xnnpack"]
+    sizes = sizes_of(network, quantize, path)
+    check_size(checks, sizes, counts, others, scale_bytes(network, quantize), converted)
     return {
         "tokens": len(stream),
         "perplexity": {
@@ -120,33 +123,14 @@ def compare_file(
             "file_plain": perplexities["plain"],
         },
         "greedy": {
-            "prompt": tokenizer.decode(prompt),
-            "keras": tokenizer.decode(keras_tokens),
-            "file": tokenizer.decode(file_tokens),
+            "prompt": tokenizer.decode(expected.prompt),
+            "keras": tokenizer.decode(expected.tokens),
+            "file": tokenizer.decode(completions["xnnpack"]),
         },
         "sizes": sizes,
         "speed": speed,
         "operations": counts,
     }
-
-
-def _sizes_of(network: DecodingNetwork, quantize: Quantization, path: str) -> Sizes:
-    return {
-        "file_bytes": os.path.getsize(path),
-        "gzip_bytes": _gzip_bytes(path),
-        "weight_bytes": stored_bytes(network, quantize),
-        "float32_weight_bytes": stored_bytes(network, "none"),
-    }
-
-
-def _gzip_bytes(path: str) -> int:
-    """Returns the bytes that gzip makes of a file."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    size = 0
-    with open(path, "rb") as file:
-        while part := file.read(_READ_BYTES):
-            size += len(packer.compress(part))
-    return size + len(packer.flush())
 
 
 def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
@@ -233,25 +217,43 @@ def _largest(windows: Windows, limits: Limits) -> float | None:
     )
 
 
-def _compare_greedy(
-    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
-) -> tuple[list[int], list[int], list[int]]:
-    """Completes the first window's beginning by both; returns the prompt and both completions."""
+class _Completion(NamedTuple):
+    """A greedy completion by Keras: the prompt, the tokens, and the logits of each choice."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logits: list[np.ndarray]
+
+
+def _completed(windows: Windows) -> _Completion:
+    """Completes the first window's beginning by the network."""
     ids = windows.inputs[0].tolist()
     context = windows.reference.config.sequence_length
     prompt = ids[: max(1, min(16, len(ids), context // 2))]
     count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
-    keras_decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    expected, expected_logits = _greedy(keras_decoder, prompt, count)
-    received, _ = _greedy(model.decoder(), prompt, count)
-    equal = next((i for i in range(count) if expected[i] != received[i]), count)
+    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
+    return _Completion(prompt, *_greedy(decoder, prompt, count))
+
+
+def _compare_greedy(
+    checks: Checks,
+    kernels: str,
+    expected: _Completion,
+    spread: float,
+    model: DeviceModel,
+    limits: Limits,
+) -> list[int]:
+    """Completes the same prompt by the file; returns the completion."""
+    count = len(expected.tokens)
+    received, _ = _greedy(model.decoder(), expected.prompt, count)
+    equal = next((i for i in range(count) if expected.tokens[i] != received[i]), count)
     gap = 0.0
     if equal < count:
-        logits = expected_logits[equal]
-        gap = float(logits[expected[equal]] - logits[received[equal]]) / windows.spread
+        logits = expected.logits[equal]
+        gap = float(logits[expected.tokens[equal]] - logits[received[equal]]) / spread
     checks.add(f"greedy_tokens_equal ({kernels})", equal, "==", None)
     checks.add(f"greedy_gap ({kernels})", gap, "<=", limits.greedy_gap)
-    return prompt, expected, received
+    return received
 
 
 def _greedy(decoder: Decoder, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
@@ -273,34 +275,3 @@ def _compare_tokenizers(
     checks.add(
         "tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None
     )
-
-
-def _check_size(
-    checks: Checks,
-    sizes: Sizes,
-    counts: Mapping[str, Mapping[str, int]],
-    others: int,
-    scales: int,
-    converted: bool,
-) -> None:
-    """Checks the size: less than the weights means lost ones, more means some stored twice.
-
-    The graph takes up to 600 bytes an operation. How much the converter folds of other people's
-    models, and which constants they have, is not known: only their int8 files are checked, whose
-    constants differ from the weights by their type.
-    """
-    graph = (
-        600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
-    )
-    most = sizes["weight_bytes"] + scales + graph
-    if not converted:
-        checks.add(
-            "file_bytes (weights present)",
-            sizes["file_bytes"],
-            ">=",
-            int(0.9 * sizes["weight_bytes"]),
-        )
-        checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
-    elif scales:
-        size = sizes["file_bytes"] - others
-        checks.add("rounded_bytes (weights stored once)", size, "<=", most)
