@@ -35,6 +35,21 @@ def test_a_file_is_written_and_read_in_parts(tmp_path):
             np.testing.assert_array_equal(have.numpy(), want.numpy())
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_bfloat16_is_read_in_parts(tmp_path, dtype):
+    path = str(tmp_path / "model.weights.h5")
+    keras.utils.set_random_seed(1)
+    models = []
+    for kind in ("bfloat16", dtype):
+        layers = [keras.Input((4,), dtype="int32"), keras.layers.Embedding(30, 6, dtype=kind)]
+        models.append(keras.Sequential(layers))
+    models[0].save_weights(path)
+    with weights_from_files():
+        models[1].load_weights(path)
+    want, have = (np.asarray(model.weights[0].numpy(), np.float32) for model in models)
+    np.testing.assert_array_equal(have, want)
+
+
 def test_large_weights_of_new_layers_are_zeros_and_no_others():
     with weights_from_files():
         model = make(1)

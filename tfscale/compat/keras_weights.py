@@ -14,6 +14,7 @@ from unittest import mock
 
 import h5py
 import keras
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 from keras.src.saving import saving_lib
@@ -50,18 +51,20 @@ def weights_from_files() -> Iterator[None]:
     def in_parts(self, value):
         if not isinstance(value, h5py.Dataset):
             return assign(self, value)
-        if tuple(value.shape) != tuple(self.shape):
-            return assign(self, np.array(value))
+        if tuple(value.shape) != tuple(self.shape):  # Keras says so in its own words.
+            return assign(self, np.zeros(value.shape))
+        kind = ml_dtypes.bfloat16 if "dtype" in value.attrs else value.dtype
         for place in _parts(value.shape):
-            self.value[place].assign(tf.cast(np.array(value[place]), self.value.dtype))
+            part = np.empty((place.stop - place.start, *value.shape[1:]), kind)
+            value.read_direct(part, place)
+            self.value[place].assign(tf.cast(part, self.value.dtype))
         return self.value
 
     def without_copy(self, key):
         dataset = saving_lib.safe_get_h5_dataset(self._h5_entry_group, key)
         is_large = isinstance(dataset, h5py.Dataset) and dataset.size > _PART
-        if threading.get_ident() == thread and is_large and "dtype" not in dataset.attrs:
-            return dataset
-        return read(self, key)
+        known = is_large and dataset.attrs.get("dtype", "bfloat16") == "bfloat16"
+        return dataset if known and threading.get_ident() == thread else read(self, key)
 
     with (
         _files_on_disk(),
