@@ -178,7 +178,7 @@ def commands(folder: Path, trained: bool = True) -> dict[str, list[str]]:
         TRAINING: [
             TFSCALE, "train", "--data", data, "--output", tuned, "--start", run,
             "--train.steps", 3, "--train.global_batch_size", 1, "--train.remat", "true",
-            "--train.loss_chunk_tokens", 16,
+            "--train.loss_chunk_tokens", 16, "--train.xla", "off",
         ],
     }  # fmt: skip
     for quantize in ROWS:
@@ -283,9 +283,11 @@ def run(shape: str, folder: Path, names: list[str]) -> dict[str, Figures]:
             folder / "make.log",
         )
         _require(made, "make", folder / "make.log")
-    bare = measure(
-        [sys.executable, "-c", "import tensorflow, keras, keras_hub"], folder / "bare.log"
-    )
+    known = folder / "libraries.json"
+    if not known.exists():
+        libraries = [sys.executable, "-c", "import tensorflow, keras, keras_hub"]
+        known.write_text(json.dumps(measure(libraries, folder / "libraries.log")))
+    bare = json.loads(known.read_text())
     print(f"{shape}: {weights / 4:,.0f} weights, {weights / 1e6:,.0f} MB in float32\n")
     print("| step | peak memory, MB | above the libraries, in float32 weights | CPU seconds |")
     print("|---|---|---|---|")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import yaml
 
 from tfscale.compat.keras_weights import weights_from_files, weights_to_files
@@ -33,7 +32,7 @@ from tfscale.models.network import LanguageNetwork, as_language_network, import_
 from tfscale.registry import FAMILIES
 from tfscale.runs.provenance import USED_XLA
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
-from tfscale.training.checkpoint import array_digest, network_state
+from tfscale.training.checkpoint import ArraysOf, array_digest, network_state
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ class Run:
     @property
     def weights_digest(self) -> str:
         """BLAKE2b of the network's weights, in hexadecimal."""
-        return array_digest(
-            {name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()}
-        )
+        return array_digest(ArraysOf(network_state(self.network)))
 
 
 @checks_arguments
