@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
 
+import tfscale.compat.keras_weights
 import tfscale.device.decoder
 import tfscale.exporting.parity
 import tfscale.exporting.rounded
@@ -327,6 +328,7 @@ def test_blocks_of_zeros_and_near_zero_run(tmp_path, tokenizer, held_out, quanti
 @pytest.mark.parametrize("family", ["transformer", "lstm"])
 def test_weights_are_rounded_for_a_while(family, quantize, monkeypatch):
     monkeypatch.setattr(tfscale.exporting.rounded, "_PART", 100)
+    monkeypatch.setattr(tfscale.compat.keras_weights, "_PART", 100)
     network = build_network(make_network(family).config)
     own = make_network(family).get_weights()
     network.set_weights(own)

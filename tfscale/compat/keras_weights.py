@@ -48,13 +48,13 @@ def weights_from_files() -> Iterator[None]:
             return initialize(self, initializer)
         return self._initialize(lambda: tf.zeros(self._shape, self._dtype))
 
-    def in_parts(self, value):
+    def inparts_of(self, value):
         if not isinstance(value, h5py.Dataset):
             return assign(self, value)
         if tuple(value.shape) != tuple(self.shape):  # Keras says so in its own words.
             return assign(self, np.zeros(value.shape))
         kind = ml_dtypes.bfloat16 if "dtype" in value.attrs else value.dtype
-        for place in _parts(value.shape):
+        for place in parts_of(value.shape):
             part = np.empty((place.stop - place.start, *value.shape[1:]), kind)
             value.read_direct(part, place)
             self.value[place].assign(tf.cast(part, self.value.dtype))
@@ -85,7 +85,7 @@ def weights_to_files() -> Iterator[None]:
     """
     write = saving_lib.H5IOStore.__setitem__
 
-    def in_parts(self, key, value):
+    def inparts_of(self, key, value):
         shape = tuple(value.shape)
         is_variable = isinstance(value, keras.Variable)
         if not is_variable or value.dtype != "float32" or np.prod(shape, dtype=int) <= _PART:
@@ -95,7 +95,7 @@ def weights_to_files() -> Iterator[None]:
             self._create_h5_group(self._h5_entry_path)
         dataset = self._h5_entry_group.create_dataset(key, shape, np.float32)
         tensor = tf.convert_to_tensor(value.value)
-        for place in _parts(shape):
+        for place in parts_of(shape):
             dataset[place] = tensor[place].numpy()
 
     with _files_on_disk(), mock.patch.object(saving_lib.H5IOStore, "__setitem__", in_parts):
@@ -107,7 +107,7 @@ def _files_on_disk() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(saving_lib, "is_memory_sufficient", lambda model: False)
 
 
-def _parts(shape: tuple[int, ...]) -> list[slice]:
+def parts_of(shape: tuple[int, ...]) -> list[slice]:
     """Returns parts of the first axis."""
     if not shape:
         return []
@@ -124,7 +124,7 @@ class StoredValues:
         self._path = path
         tensor = tf.convert_to_tensor(weight.value)
         with open(path, "wb") as file:
-            for place in _parts(self.shape):
+            for place in parts_of(self.shape):
                 file.write(tensor[place].numpy().tobytes())
             if not self.shape:
                 file.write(tensor.numpy().tobytes())
@@ -163,7 +163,7 @@ def assign_rows(target: keras.Variable, source: keras.Variable, columns: int | N
         source: a weight in memory or on disk, with as many rows or more.
         columns: that are read of each row; all if left out.
     """
-    for place in _parts(tuple(source.shape)):
+    for place in parts_of(tuple(source.shape)):
         end = min(place.stop, int(target.shape[0]))
         if place.start < end:
             rows = np.asarray(source.value[place.start : end])[:, :columns]

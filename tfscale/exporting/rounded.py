@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.keras_weights import StoredValues, parts_of
 from tfscale.config import Quantization
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.recipe import WeightFormat
@@ -37,32 +37,19 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
     formats = weight_formats(network, quantize)
     changed = [weight for weight in network.weights if formats[weight.path].bits < 32]
     with scratch_folder("tfscale-export-") as folder:
-        kept: list[tuple[keras.Variable, str]] = []
+        kept: list[tuple[keras.Variable, StoredValues]] = []
         try:
             for index, weight in enumerate(changed):
-                path = os.path.join(folder, f"{index}.npy")
-                _keep(weight, formats[weight.path], path)
-                kept.append((weight, path))
-                for place in _parts(weight, formats[weight.path]):
+                kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
+                form = formats[weight.path]
+                for place in _parts(weight, form):
                     part = tf.convert_to_tensor(weight.value)[place]
-                    weight.value[place].assign(store(part, formats[weight.path]))
+                    weight.value[place].assign(store(part, form))
             yield
         finally:
-            for weight, path in kept:
-                values = np.load(path, mmap_mode="r")
-                for place in _parts(weight, formats[weight.path]):
-                    weight.value[place].assign(np.ascontiguousarray(values[place]))
-                del values
-                os.remove(path)
-
-
-def _keep(weight: keras.Variable, form: WeightFormat, path: str) -> None:
-    """Writes the values of a weight to a NumPy file."""
-    shape = tuple(int(size) for size in weight.shape)
-    values = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    for place in _parts(weight, form):
-        values[place] = tf.convert_to_tensor(weight.value)[place].numpy()
-    values.flush()
+            for weight, values in kept:
+                for rows in parts_of(values.shape):
+                    weight.value[rows].assign(values[rows])
 
 
 def _parts(weight: keras.Variable, form: WeightFormat) -> list[tuple[slice, ...]]:
