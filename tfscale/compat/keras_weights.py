@@ -48,7 +48,7 @@ def weights_from_files() -> Iterator[None]:
             return initialize(self, initializer)
         return self._initialize(lambda: tf.zeros(self._shape, self._dtype))
 
-    def inparts_of(self, value):
+    def in_parts(self, value):
         if not isinstance(value, h5py.Dataset):
             return assign(self, value)
         if tuple(value.shape) != tuple(self.shape):  # Keras says so in its own words.
@@ -85,7 +85,7 @@ def weights_to_files() -> Iterator[None]:
     """
     write = saving_lib.H5IOStore.__setitem__
 
-    def inparts_of(self, key, value):
+    def in_parts(self, key, value):
         shape = tuple(value.shape)
         is_variable = isinstance(value, keras.Variable)
         if not is_variable or value.dtype != "float32" or np.prod(shape, dtype=int) <= _PART:
