@@ -4,7 +4,7 @@ Shapes: T tokens of a window, N tokens of a part of it, D width of the hidden st
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfscale.models.capability import capabilities
 from tfscale.models.logits import spread
 from tfscale.text.score import Score, token_nll
 
+Projection = Callable[[tf.Tensor], tf.Tensor]
 _LOGITS = 1 << 22
 """Logits that are in memory at a time."""
 
@@ -30,6 +31,14 @@ class Part(NamedTuple):
     begins: bool
 
 
+def projection(network: DecodingNetwork) -> Projection | None:
+    """Returns the function from hidden states to logits; None for a model that has none.
+
+    It is a graph, in which the table of a tied output is not transposed into a copy.
+    """
+    return tf.function(network.project) if capabilities(network).has_hidden_states else None
+
+
 class Reading:
     """The logits after each token of a text, computed from kept hidden states when asked for.
 
@@ -39,19 +48,20 @@ class Reading:
     Args:
         network: computes in float32.
         ids: (T,), at most a window.
+        project: what `projection` gives for the network.
     """
 
-    def __init__(self, network: DecodingNetwork, ids: np.ndarray):
+    def __init__(self, network: DecodingNetwork, ids: np.ndarray, project: Projection | None):
         # Whole windows, so that every call has the same shape; what follows a token does not change
         # its logits.
         window = np.full(network.config.sequence_length, ids[0], np.int32)
         window[: len(ids)] = ids
-        self._project = None
-        if capabilities(network).has_hidden_states:
-            hidden, self._project = network.hidden_states(window[None]), network.project
-        else:
-            hidden = network(window[None], training=False)
-        self._kept = tf.convert_to_tensor(hidden)[0, : len(ids)]
+        hidden = (
+            network(window[None], training=False)
+            if project is None
+            else (network.hidden_states(window[None]))
+        )
+        self._project, self._kept = project, tf.convert_to_tensor(hidden)[0, : len(ids)]
 
     def logits(self, start: int, end: int) -> np.ndarray:
         """Returns the logits (N, V) after the tokens from `start` to before `end`."""
@@ -95,7 +105,8 @@ class Windows:
                 [part for row, cut in zip(rows, cuts, strict=True) for part in np.split(row, cut)]
                 for rows in (self.inputs, self.targets)
             )
-        self.readings = [Reading(reference, row) for row in self.inputs]
+        self._project = projection(reference)
+        self.readings = [Reading(reference, row, self._project) for row in self.inputs]
 
     def parts(self) -> Iterator[Part]:
         """Returns all tokens in order, some at a time."""
@@ -116,7 +127,7 @@ class Windows:
         if len(ids) >= min(least, length):
             return ids.tolist(), self.readings[0]
         longer = np.resize(ids, min(least, length))
-        return longer.tolist(), Reading(self.reference, longer)
+        return longer.tolist(), Reading(self.reference, longer, self._project)
 
     @functools.cached_property
     def _measured(self) -> tuple[Score, float]:

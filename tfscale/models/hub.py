@@ -14,6 +14,7 @@ import inspect
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfscale.compat import keras_hub as hub
 from tfscale.compat.keras_weights import assign_rows, put_on_disk, weights_from_files
@@ -199,7 +200,9 @@ def _logits(reader: HubReader, ids: np.ndarray, places: np.ndarray) -> np.ndarra
     backbone = reader.backbone
     hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}, training=False)
     chosen = keras.ops.take(hidden, places, axis=1)
-    return np.asarray(backbone.token_embedding(chosen, reverse=True), np.float32)
+    # As a graph, where the table of a tied output is not transposed into a copy.
+    project = tf.function(lambda hidden: backbone.token_embedding(hidden, reverse=True))
+    return np.asarray(project(chosen), np.float32)
 
 
 def _check_same(
@@ -211,7 +214,7 @@ def _check_same(
 ) -> None:
     """Checks that the logits of a network are those of the model that it was read from."""
     chosen = keras.ops.take(network.hidden_states(ids), places, axis=1)
-    logits = np.asarray(network.project(chosen), np.float32)
+    logits = np.asarray(tf.function(network.project)(chosen), np.float32)
     spread = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
     error = float(np.abs(logits - expected).max()) / spread
     if not error <= _TOLERANCE:
