@@ -57,7 +57,7 @@ def weights_from_files() -> Iterator[None]:
         for place in parts_of(value.shape):
             part = np.empty((place.stop - place.start, *value.shape[1:]), kind)
             value.read_direct(part, place)
-            self.value[place].assign(tf.cast(part, self.value.dtype))
+            assign_part(self, (place,), part)
         return self.value
 
     def without_copy(self, key):
@@ -155,6 +155,27 @@ def put_on_disk(model: keras.Model, folder: str) -> None:
         variable._value = StoredValues(variable, f"{folder}/{index}")
 
 
+def assign_part(target: keras.Variable, place: tuple[slice, ...], values: object) -> None:
+    """Assigns a part of a weight where it lies.
+
+    `variable[place].assign(values)` first reads the place, as a view for whose sake TensorFlow
+    copies the whole variable.
+
+    Args:
+        target: receives the values.
+        place: a slice with start and stop for each of the first axes.
+        values: of the part's shape; no view of the variable.
+    """
+    variable = target.value
+    tf.raw_ops.ResourceStridedSliceAssign(
+        ref=variable.handle,
+        begin=[part.start for part in place],
+        end=[part.stop for part in place],
+        strides=[1] * len(place),
+        value=tf.cast(values, variable.dtype),
+    )
+
+
 def assign_rows(target: keras.Variable, source: keras.Variable, columns: int | None = None) -> None:
     """Assigns the first rows and columns of a weight, some rows at a time.
 
@@ -167,4 +188,4 @@ def assign_rows(target: keras.Variable, source: keras.Variable, columns: int | N
         end = min(place.stop, int(target.shape[0]))
         if place.start < end:
             rows = np.asarray(source.value[place.start : end])[:, :columns]
-            target.value[place.start : end].assign(tf.cast(rows, target.value.dtype))
+            assign_part(target, (slice(place.start, end),), rows)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from tfscale.compat.keras_weights import StoredValues, parts_of
+from tfscale.compat.keras_weights import StoredValues, assign_part, parts_of
 from tfscale.config import Quantization
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.recipe import WeightFormat
@@ -43,13 +43,17 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
                 kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
                 form = formats[weight.path]
                 for place in _parts(weight, form):
-                    part = tf.convert_to_tensor(weight.value)[place]
-                    weight.value[place].assign(store(part, form))
+                    assign_part(weight, place, store(_copied(weight, place), form))
             yield
         finally:
             for weight, values in kept:
                 for rows in parts_of(values.shape):
-                    weight.value[rows].assign(values[rows])
+                    assign_part(weight, (rows,), values[rows])
+
+
+def _copied(weight: keras.Variable, place: tuple[slice, ...]) -> tf.Tensor:
+    """Returns a part of a weight, and no view of it."""
+    return tf.constant(tf.convert_to_tensor(weight.value)[place].numpy())
 
 
 def _parts(weight: keras.Variable, form: WeightFormat) -> list[tuple[slice, ...]]:
