@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
+.PHONY: help install quickstart test test-tpu test-web test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ test: $(STAMP)  ## all tests
 
 test-slow: $(STAMP)  ## the longer tests, which `make test` leaves out
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-real-size: $(STAMP)  ## Gemma 3 270M's shape and Qwen 3 0.6B's, from preset to device (an hour, 8 GB of memory, 20 GB of disk)
+	@$(BIN)/python -m pytest -m real_size tests/test_real_size.py -s $(ARGS)
 
 lint: $(STAMP)  ## style, types and the one-way rule between the folders
 	@$(BIN)/ruff check .

@@ -9,7 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.gpt2 import gpt2
 from tfscale.config.refused import REFUSED
-from tfscale.exporting.tflite import export_tflite, silence
+from tfscale.exporting.converter import silence
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 
 TEXT = (Path(__file__).parents[1] / "docs" / "device.md").read_text()

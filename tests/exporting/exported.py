@@ -8,10 +8,11 @@ import numpy as np
 
 from tests.gpt2 import gpt2
 from tfscale.config import LSTMConfig, TrainConfig
+from tfscale.exporting.converter import silence
 from tfscale.exporting.parity import compare_file
 from tfscale.exporting.report import Checks
 from tfscale.exporting.rounding import round_weights
-from tfscale.exporting.tflite import export_tflite, silence, usable_prefill_lengths
+from tfscale.exporting.tflite import export_tflite, usable_prefill_lengths
 from tfscale.files.paths import sha256_file, write_json
 from tfscale.models import build_network
 from tfscale.models.recipe import recipe

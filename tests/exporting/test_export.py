@@ -127,9 +127,11 @@ def test_failed_parity_leaves_the_earlier_export_whole(tmp_path, tokenizer, held
     export_run(run, ExportConfig(output=str(output)), held_out=held_out)
     before = {name: sha256_file(str(output / name)) for name in FILES[:-1]}
     other = make_network("lstm", seed=1)
-    convert = tfscale.exporting.network.export_tflite
+    write = tfscale.exporting.network.write_tflite
     monkeypatch.setattr(
-        tfscale.exporting.network, "export_tflite", lambda network, *rest: convert(other, *rest)
+        tfscale.exporting.network,
+        "write_tflite",
+        lambda file, network, *rest: write(file, other, *rest),
     )
     with pytest.raises(ExportError, match="fails its parity check: max_logit_difference"):
         export_run(run, ExportConfig(output=str(output)), held_out=held_out)

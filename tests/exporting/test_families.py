@@ -9,8 +9,9 @@ import pytest
 from tests.exporting.exported import PREFILL_LENGTHS, TEXT, check_parity, write_folder
 from tests.gpt2 import gpt2
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
+from tfscale.exporting.converter import silence
 from tfscale.exporting.rounding import round_weights
-from tfscale.exporting.tflite import export_tflite, silence
+from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 

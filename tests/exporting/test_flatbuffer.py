@@ -7,9 +7,9 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
+from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import operations, refuse_custom_operations
 from tfscale.exporting.rounding import look_up_embeddings, share_quantization_parameters
-from tfscale.exporting.tflite import silence
 
 TABLE = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
 

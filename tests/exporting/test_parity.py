@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
 
+import tfscale.compat.keras_weights
 import tfscale.device.decoder
 import tfscale.exporting.parity
+import tfscale.exporting.rounded
 from tests.exporting.exported import (
     CONFIGS,
     PREFILL_LENGTHS,
@@ -18,9 +21,11 @@ from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
 from tfscale.exporting.limits import agreeing, limits_of, noise, products_of
 from tfscale.exporting.report import Checks, require
+from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.tflite import export_tflite
 from tfscale.models import build_network
 from tfscale.models.logits import difference, spread
+from tfscale.models.weight_formats import store, weight_formats
 
 RECIPES = ["none", "float16", "int8", "int4", "int4_all"]
 SOON = ("int8", "int4_all")
@@ -317,3 +322,24 @@ def test_blocks_of_zeros_and_near_zero_run(tmp_path, tokenizer, held_out, quanti
     )
     # Random weights lose more than trained ones, and say nothing about how much.
     assert failed(report) <= {"perplexity_change (xnnpack)", "perplexity_change (plain)"}
+
+
+@pytest.mark.parametrize("quantize", ["float16", "int8", "int4_all"])
+@pytest.mark.parametrize("family", ["transformer", "lstm"])
+def test_weights_are_rounded_for_a_while(family, quantize, monkeypatch):
+    monkeypatch.setattr(tfscale.exporting.rounded, "_PART", 100)
+    monkeypatch.setattr(tfscale.compat.keras_weights, "_PART", 100)
+    network = build_network(make_network(family).config)
+    own = make_network(family).get_weights()
+    network.set_weights(own)
+    formats = weight_formats(network, quantize)
+    expected = [
+        store(tf.convert_to_tensor(weight.value), formats[weight.path]).numpy()
+        for weight in network.weights
+    ]
+    with pytest.raises(KeyError), rounded_in_place(network, quantize):
+        for have, want in zip(network.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(have, want)
+        raise KeyError
+    for have, want in zip(network.get_weights(), own, strict=True):
+        np.testing.assert_array_equal(have, want)

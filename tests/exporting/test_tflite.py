@@ -9,11 +9,11 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network
 from tfscale.errors import ExportError
+from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.tflite import (
     check_weights_present,
     export_tflite,
-    silence,
     usable_prefill_lengths,
 )
 from tfscale.models import parameter_count

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.hub_copies import BACKBONES, GEMMA3, GROUPS, SIZES, SMOLLM3, logits_of, randomized
 from tfscale import models
+from tfscale.compat import keras_weights
 from tfscale.errors import ConfigError
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.hub import from_keras_hub
@@ -42,6 +43,16 @@ def test_rows_that_the_tokenizer_lacks_are_left_out():
     )
     with pytest.raises(ConfigError, match="vocabulary_size=51, and the model has 50 entries"):
         from_keras_hub(backbone, vocabulary_size=51)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2.5", "gemma3"])
+def test_a_model_whose_memory_is_given_back_has_the_same_copy(name, precision, monkeypatch):
+    monkeypatch.setattr(keras_weights, "_PART", 100)
+    expected = from_keras_hub(randomized(name), 32, precision).get_weights()
+    network = from_keras_hub(randomized(name), 32, precision, consume=True)
+    for have, want in zip(network.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(have, want)
 
 
 def test_what_cannot_be_copied_is_refused():

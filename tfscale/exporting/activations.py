@@ -8,6 +8,7 @@ own it is right in both.
 from ai_edge_litert.schema_py_generated import (
     ActivationFunctionType,
     BuiltinOperator,
+    ModelT,
     OperatorT,
     TensorType,
 )
@@ -35,6 +36,11 @@ def split_activations(content: bytes) -> bytes:
         ExportError: the activation is none that is an operation of its own.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
+    return write_model(model) if split_in(model) else content
+
+
+def split_in(model: ModelT) -> bool:
+    """Does the same in a model; returns whether anything changed."""
     changed = False
     for subgraph in model.subgraphs:
         operators = []
@@ -64,4 +70,4 @@ def split_activations(content: bytes) -> bytes:
             operator.builtinOptions.fusedActivationFunction = ActivationFunctionType.NONE
             changed = True
         subgraph.operators = operators
-    return write_model(model) if changed else content
+    return changed

@@ -4,8 +4,14 @@ changes.
 The schema and its reader are those of ai-edge-litert.
 """
 
+import contextlib
+import io
+import mmap
 from collections import Counter
+from collections.abc import Iterator
+from typing import IO
 
+import numpy as np
 from ai_edge_litert.schema_py_generated import (
     Model,
     ModelT,
@@ -17,6 +23,7 @@ from ai_edge_litert.schema_py_generated import (
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
+from tfscale.exporting.streamed import StreamedWeight
 
 _ALIGNMENT = 16
 _OUTSIDE = 1024
@@ -24,7 +31,15 @@ _OUTSIDE = 1024
 reads."""
 
 
-def operations(content: bytes) -> dict[str, dict[str, int]]:
+@contextlib.contextmanager
+def mapped(path: str) -> Iterator[memoryview]:
+    """Returns the content of a file, of which no more is in memory than is read."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with memoryview(content) as view:
+            yield view
+
+
+def operations(content: bytes | memoryview) -> dict[str, dict[str, int]]:
     """Counts the operations of a .tflite file.
 
     Args:
@@ -61,7 +76,7 @@ def refuse_custom_operations(content: bytes) -> None:
         )
 
 
-def unrounded_bytes(content: bytes) -> int:
+def unrounded_bytes(content: bytes | memoryview) -> int:
     """Returns the bytes of large constants that no int8 tensor reads: biases, masks, positions."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
@@ -120,15 +135,31 @@ def new_tensor(
 
 
 def write_model(model: ModelT) -> bytes:
-    """Returns the file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer
-    puts them."""
+    """Returns the file of `model`; see `write_to`."""
+    file = io.BytesIO()
+    write_to(file, model)
+    return file.getvalue()
+
+
+def write_to(file: IO[bytes], model: ModelT) -> None:
+    """Writes the file of `model`, large constants behind the flatbuffer as LiteRT's own quantizer
+    puts them.
+
+    Args:
+        file: is written from its beginning on.
+        model: the data of its buffers may be `StreamedWeight`s, which are computed on the way.
+    """
     outside = {}
     for index, buffer in enumerate(model.buffers):
-        if buffer.data is not None and len(buffer.data) >= _OUTSIDE:
-            outside[index] = bytes(buffer.data)
+        if buffer.data is None:
+            continue
+        if len(buffer.data) >= _OUTSIDE:
+            outside[index] = buffer.data
             # Any number that is not the default adds the field.
             buffer.data, buffer.offset, buffer.size = None, 1, 1
-    content = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
+        elif isinstance(buffer.data, StreamedWeight):
+            buffer.data = np.frombuffer(b"".join(buffer.data.parts()), np.uint8)
+    content = flatbuffer_utils.convert_object_to_bytearray(model)
     packed = Model.GetRootAs(content, 0)
     places = {}
     end = len(content)
@@ -136,8 +167,11 @@ def write_model(model: ModelT) -> bytes:
         places[index] = end = -(-end // _ALIGNMENT) * _ALIGNMENT
         flatbuffer_utils.update_packed_buffer(packed.Buffers(index), offset=end, size=len(data))
         end += len(data)
-    # The builder's output may not be resized while `packed` looks into it.
-    content = bytearray(content).ljust(end, b"\0")
+    file.write(content)
     for index, data in outside.items():
-        content[places[index] : places[index] + len(data)] = data
-    return bytes(content)
+        file.write(b"\0" * (places[index] - file.tell()))
+        if isinstance(data, StreamedWeight):
+            for part in data.parts():
+                file.write(part)
+        else:
+            file.write(memoryview(data))

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 import keras
 import tensorflow as tf
@@ -24,6 +24,7 @@ from tfscale.exporting.tflite import (
     export_tflite,
     signatures,
     usable_prefill_lengths,
+    write_tflite,
 )
 from tfscale.files.description import Description
 from tfscale.models.cached import tracing_for_tflite
@@ -132,6 +133,9 @@ class TextSource(TFLiteSource):
     def convert(self, config: ExportConfig) -> bytes:
         return export_tflite(self.network, config.quantize, config.prefill_lengths)
 
+    def write(self, file: IO[bytes], config: ExportConfig) -> None:
+        write_tflite(file, self.network, config.quantize, config.prefill_lengths)
+
     def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         config = export.config
         return compare_file(
@@ -204,6 +208,9 @@ class CachedSource(TextSource):
                 f"the model cannot be called token by token: {lines[-1][:200]}"
             ) from error
         return convert_other(self.network, functions, config.quantize)
+
+    def write(self, file: IO[bytes], config: ExportConfig) -> None:
+        file.write(self.convert(config))
 
     def complete(self, report: Report, config: ExportConfig) -> None:
         held_out = self.held_out(config.parity_tokens)

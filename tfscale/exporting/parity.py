@@ -11,28 +11,30 @@ and tokens are compared with those of the network with rounded weights, so that 
 tight for int4 too; perplexity is compared with that of the network itself.
 """
 
-import gzip
+import contextlib
 import os
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
-import tensorflow as tf
 
 from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
-from tfscale.exporting.flatbuffer import operations, unrounded_bytes
+from tfscale.exporting.converter import silence
+from tfscale.exporting.flatbuffer import mapped, operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
-from tfscale.exporting.report import Checks, Report, Sizes
-from tfscale.exporting.tflite import DecodingNetwork, silence
+from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.rounded import rounded_in_place
+from tfscale.exporting.sizes import check_size, sizes_of
+from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import Decoder
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
-from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
+from tfscale.models.weight_formats import scale_bytes
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
@@ -78,57 +80,56 @@ def compare_file(
     """
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
-    exact = Windows(float32_copy(network), stream, *ends)
-    rounded = exact
-    if not (converted or keeps_weights(quantize)):
-        rounded = Windows(rounded_copy(network, quantize), stream, *ends)
+    exact = float32_copy(network)
     limits = limits_of(network, quantize, converted)
     speed: Benchmark
-    completions = {}
-    perplexity = {"keras": exact.score().perplexity, "rounded": rounded.score().perplexity}
-    for kernels in ("xnnpack", "plain"):
-        with silence():
-            model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
+    completions, perplexities = {}, {}
+    kept = converted or keeps_weights(quantize)
+    with contextlib.ExitStack() as stack:
         # Logits that are not finite become NaN in every figure, and NaN is within no limit.
-        with np.errstate(invalid="ignore", over="ignore"):
-            perplexity[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
-            change = relative_change(perplexity[kernels], perplexity["keras"])
+        stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
+        windows = Windows(exact, stream, *ends)
+        keras_perplexity = windows.score.perplexity
+        if not kept:
+            stack.enter_context(rounded_in_place(exact, quantize))
+            windows = Windows(exact, stream, *ends)
+        rounded_perplexity = windows.score.perplexity
+        expected = _completed(windows)
+        for kernels in ("xnnpack", "plain"):
+            with silence():
+                model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
+            perplexities[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            change = relative_change(perplexities[kernels], keras_perplexity)
             checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
-            _compare_prompts(checks, kernels, rounded, model, limits)
-            completions[kernels] = _compare_greedy(checks, kernels, rounded, model, limits)
-        if kernels == "xnnpack":
-            _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
-            speed = model.benchmark(tokens=64)
-    with open(os.path.join(folder, "model.tflite"), "rb") as file:
-        content = file.read()
-    sizes = _sizes_of(network, quantize, content)
-    _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
-    prompt, keras_tokens, file_tokens = completions["xnnpack"]
+            _compare_prompts(checks, kernels, windows, model, limits)
+            completions[kernels] = _compare_greedy(
+                checks, kernels, expected, windows.spread, model, limits
+            )
+            if kernels == "xnnpack":
+                _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
+                speed = model.benchmark(tokens=64)
+            del model
+    path = os.path.join(folder, "model.tflite")
+    with mapped(path) as content:
+        counts, others = operations(content), unrounded_bytes(content)
+    sizes = sizes_of(network, quantize, path)
+    check_size(checks, sizes, counts, others, scale_bytes(network, quantize), converted)
     return {
         "tokens": len(stream),
         "perplexity": {
-            "keras": perplexity["keras"],
-            "keras_rounded": perplexity["rounded"],
-            "file": perplexity["xnnpack"],
-            "file_plain": perplexity["plain"],
+            "keras": keras_perplexity,
+            "keras_rounded": rounded_perplexity,
+            "file": perplexities["xnnpack"],
+            "file_plain": perplexities["plain"],
         },
         "greedy": {
-            "prompt": tokenizer.decode(prompt),
-            "keras": tokenizer.decode(keras_tokens),
-            "file": tokenizer.decode(file_tokens),
+            "prompt": tokenizer.decode(expected.prompt),
+            "keras": tokenizer.decode(expected.tokens),
+            "file": tokenizer.decode(completions["xnnpack"]),
         },
         "sizes": sizes,
         "speed": speed,
-        "operations": operations(content),
-    }
-
-
-def _sizes_of(network: DecodingNetwork, quantize: Quantization, content: bytes) -> Sizes:
-    return {
-        "file_bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, compresslevel=6)),
-        "weight_bytes": stored_bytes(network, quantize),
-        "float32_weight_bytes": stored_bytes(network, "none"),
+        "operations": counts,
     }
 
 
@@ -142,15 +143,6 @@ def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     return copy
 
 
-def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNetwork:
-    """Returns a network that computes in float32, with the weights that a recipe stores."""
-    copy = build_network(cast(LanguageNetwork, network).config, precision="float32")
-    formats = weight_formats(network, quantize)
-    for target, weight in zip(copy.weights, network.weights, strict=True):
-        target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
-    return copy
-
-
 def _compare_logits(
     checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> float:
@@ -158,23 +150,25 @@ def _compare_logits(
     decoder = model.decoder()
     total, squares, same, nll = 0.0, 0.0, 0, 0.0
     largest = []
-    first = np.empty(0)
-    for index, (ids, targets, expected) in enumerate(
-        zip(windows.inputs, windows.targets, windows.logits, strict=True)
-    ):
-        decoder.reset()
-        logits = np.stack([decoder.feed([int(token)]) for token in ids])
-        if index == 0:
-            first = logits[:_REPEATED_TOKENS]
-        gap = np.abs(difference(logits, expected))
+    first: list[np.ndarray] = []
+    for part in windows.parts():
+        if part.begins:
+            decoder.reset()
+        logits = np.stack([decoder.feed([int(token)]) for token in part.ids])
+        if len(first) < len(repeated := windows.inputs[0][:_REPEATED_TOKENS]):
+            first += list(logits[: len(repeated) - len(first)])
+        gap = np.abs(difference(logits, part.logits))
         largest.append(gap.max())
         total += float(gap.mean(axis=-1).sum())
         squares += float(np.square(gap).mean(axis=-1).sum())
-        same += agreeing(logits, expected, limits.greedy_gap * windows.spread)
-        nll += float(token_nll(logits, targets).sum())
+        same += agreeing(logits, part.logits, limits.greedy_gap * windows.spread)
+        nll += float(token_nll(logits, part.targets).sum())
     decoder.reset()
-    again = np.stack([decoder.feed([int(token)]) for token in windows.inputs[0][:_REPEATED_TOKENS]])
-    tokens = windows.score().tokens
+    again = [
+        np.abs(decoder.feed([int(token)]) - logits).max()
+        for token, logits in zip(repeated, first, strict=True)
+    ]
+    tokens = windows.score.tokens
     perplexity = Score(nll, tokens).perplexity
     checks.add(
         f"max_logit_difference ({kernels})", float(np.max(largest)), "<=", _largest(windows, limits)
@@ -183,7 +177,7 @@ def _compare_logits(
     relative = float(np.sqrt(squares / tokens)) / windows.spread
     checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
     checks.add(f"top1_agreement ({kernels})", same / tokens, ">=", limits.top1_agreement)
-    checks.add(f"second_run_difference ({kernels})", float(np.abs(again - first).max()), "==", 0.0)
+    checks.add(f"second_run_difference ({kernels})", float(np.max(again)), "==", 0.0)
     return perplexity
 
 
@@ -195,7 +189,7 @@ def _compare_prompts(
     lengths = decoder.prefill_lengths
     if not lengths:
         return
-    ids, expected = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
+    ids, reading = windows.longest_prompt(max(lengths) + 1 + _AFTER_PROMPT)
     differences = []
     for count in sorted(
         {min(n, len(ids)) for length in lengths for n in (length, length + 1)} | {len(ids)}
@@ -203,7 +197,8 @@ def _compare_prompts(
         decoder.reset()
         read = [decoder.feed(ids[:count])]
         read += [decoder.feed([token]) for token in ids[count : count + _AFTER_PROMPT]]
-        differences.append(difference(np.stack(read), expected[count - 1 : count + _AFTER_PROMPT]))
+        expected = reading.logits(count - 1, min(len(ids), count + _AFTER_PROMPT))
+        differences.append(difference(np.stack(read), expected))
     gaps = np.concatenate(differences)
     largest = float(np.abs(gaps).max())
     relative = float(np.sqrt(np.square(gaps).mean())) / windows.spread
@@ -222,25 +217,43 @@ def _largest(windows: Windows, limits: Limits) -> float | None:
     )
 
 
-def _compare_greedy(
-    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
-) -> tuple[list[int], list[int], list[int]]:
-    """Completes the first window's beginning by both; returns the prompt and both completions."""
+class _Completion(NamedTuple):
+    """A greedy completion by Keras: the prompt, the tokens, and the logits of each choice."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logits: list[np.ndarray]
+
+
+def _completed(windows: Windows) -> _Completion:
+    """Completes the first window's beginning by the network."""
     ids = windows.inputs[0].tolist()
     context = windows.reference.config.sequence_length
     prompt = ids[: max(1, min(16, len(ids), context // 2))]
     count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
-    keras_decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    expected, expected_logits = _greedy(keras_decoder, prompt, count)
-    received, _ = _greedy(model.decoder(), prompt, count)
-    equal = next((i for i in range(count) if expected[i] != received[i]), count)
+    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
+    return _Completion(prompt, *_greedy(decoder, prompt, count))
+
+
+def _compare_greedy(
+    checks: Checks,
+    kernels: str,
+    expected: _Completion,
+    spread: float,
+    model: DeviceModel,
+    limits: Limits,
+) -> list[int]:
+    """Completes the same prompt by the file; returns the completion."""
+    count = len(expected.tokens)
+    received, _ = _greedy(model.decoder(), expected.prompt, count)
+    equal = next((i for i in range(count) if expected.tokens[i] != received[i]), count)
     gap = 0.0
     if equal < count:
-        logits = expected_logits[equal]
-        gap = float(logits[expected[equal]] - logits[received[equal]]) / windows.spread
+        logits = expected.logits[equal]
+        gap = float(logits[expected.tokens[equal]] - logits[received[equal]]) / spread
     checks.add(f"greedy_tokens_equal ({kernels})", equal, "==", None)
     checks.add(f"greedy_gap ({kernels})", gap, "<=", limits.greedy_gap)
-    return prompt, expected, received
+    return received
 
 
 def _greedy(decoder: Decoder, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
@@ -262,28 +275,3 @@ def _compare_tokenizers(
     checks.add(
         "tokenizer_round_trip", int(shipped.decode(ids) == text), "==", 1 if ours.lossless else None
     )
-
-
-def _check_size(checks: Checks, sizes: Sizes, content: bytes, scales: int, converted: bool) -> None:
-    """Checks the size: less than the weights means lost ones, more means some stored twice.
-
-    The graph takes up to 600 bytes an operation. How much the converter folds of other people's
-    models, and which constants they have, is not known: only their int8 files are checked, whose
-    constants differ from the weights by their type.
-    """
-    counts = operations(content)
-    graph = (
-        600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
-    )
-    most = sizes["weight_bytes"] + scales + graph
-    if not converted:
-        checks.add(
-            "file_bytes (weights present)",
-            sizes["file_bytes"],
-            ">=",
-            int(0.9 * sizes["weight_bytes"]),
-        )
-        checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
-    elif scales:
-        size = sizes["file_bytes"] - unrounded_bytes(content)
-        checks.add("rounded_bytes (weights stored once)", size, "<=", most)

@@ -19,6 +19,7 @@ from tfscale.device.predictor import SIGNATURE
 from tfscale.device.signature import InputTensor, PredictSignature
 from tfscale.device.text_input import RowLayout, layouts_of
 from tfscale.errors import ConfigError, ExportError
+from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import unclip_lstm
 from tfscale.exporting.incoming import one_line
 from tfscale.exporting.network import versions
@@ -35,7 +36,7 @@ from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.samples import Samples
 from tfscale.exporting.scoring import fused_lstm
 from tfscale.exporting.source import CONVERTED, Export, Source, SourceKind, TFLiteSource
-from tfscale.exporting.tflite import convert_other, silence
+from tfscale.exporting.tflite import convert_other
 from tfscale.files.description import Description
 from tfscale.text.tokenizers import Tokenizer
 

@@ -77,6 +77,12 @@ def look_up_embeddings(content: bytes) -> bytes:
         content: a float .tflite file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
+    look_up_rows(model)
+    return write_model(model)
+
+
+def look_up_rows(model: ModelT) -> None:
+    """Makes each GATHER of rows of a constant table an EMBEDDING_LOOKUP, in a model."""
     lookup = operation_code(model, BuiltinOperator.EMBEDDING_LOOKUP)
     for subgraph in model.subgraphs:
         operators = []
@@ -105,7 +111,6 @@ def look_up_embeddings(content: bytes) -> bytes:
             operators.insert(-1, _reshape(model, subgraph, given, flat, [count]))
             operators.append(_reshape(model, subgraph, rows, result, shape))
         subgraph.operators = operators
-    return write_model(model)
 
 
 def round_lstm(content: bytes) -> bytes:
@@ -205,6 +210,12 @@ def share_quantization_parameters(content: bytes) -> bytes:
     three signatures that is a fifth of the int8 file.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
+    share_parameters(model)
+    return write_model(model)
+
+
+def share_parameters(model: ModelT) -> None:
+    """Stores the scales of a weight once; see `share_quantization_parameters`."""
     shared: dict[tuple, _PackedOnce] = {}
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
@@ -213,7 +224,6 @@ def share_quantization_parameters(content: bytes) -> bytes:
                 continue
             key = tuple(_hashable(value) for _, value in sorted(vars(parameters).items()))
             tensor.quantization = shared.setdefault(key, _PackedOnce(parameters))
-    return write_model(model)
 
 
 def _clear_weak_blocks(buffer: BufferT, block: int) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfscale.exporting.converter import silence
 from tfscale.exporting.limits import Limits, limits_of
 from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.tflite import DecodingNetwork, signatures, silence
+from tfscale.exporting.tflite import DecodingNetwork, signatures
 from tfscale.exporting.windows import Windows
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.keras_decoder import KerasDecoder
@@ -92,7 +93,7 @@ def compare_saved_model(
         for name in names
     )
     return {
-        "perplexity": {"keras": windows.score().perplexity, "file": perplexity},
+        "perplexity": {"keras": windows.score.perplexity, "file": perplexity},
         "sizes": {"file_bytes": size},
         "signatures": {
             name: sorted(signature.structured_input_signature[1])
@@ -104,16 +105,19 @@ def compare_saved_model(
 def _compare_score(checks: Checks, windows: Windows, score: Signature, limits: Limits) -> float:
     """Compares whole windows; returns the perplexity of the SavedModel."""
     largest, same, nll = 0.0, 0, 0.0
-    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+    for ids, targets, reading in zip(
+        windows.inputs, windows.targets, windows.readings, strict=True
+    ):
         logits = score(tokens=tf.constant(ids[None]))["logits"].numpy()[0]
+        expected = reading.logits(0, len(ids))
         largest = max(largest, float(np.abs(logits - expected).max()))
         same += int((logits.argmax(-1) == expected.argmax(-1)).sum())
         nll += float(token_nll(logits, targets).sum())
-    tokens = windows.score().tokens
+    tokens = windows.score.tokens
     perplexity = Score(nll, tokens).perplexity
     checks.add("max_logit_difference (score)", largest, "<=", limits.max_logit_difference)
     checks.add("top1_agreement (score)", same / tokens, ">=", limits.top1_agreement)
-    change = abs(perplexity / windows.score().perplexity - 1)
+    change = abs(perplexity / windows.score.perplexity - 1)
     checks.add("perplexity_change (score)", change, "<=", limits.perplexity_change)
     return perplexity
 
@@ -140,14 +144,15 @@ def _compare_prefill(
     length = int(name.removeprefix("prefill_"))
     if length >= network.config.sequence_length:
         return  # No token comes after a call that fills the context, by which to tell.
-    prompt, expected = windows.longest_prompt(length + 1)
+    prompt, reading = windows.longest_prompt(length + 1)
     cache = {key: tf.zeros(shape) for key, shape in network.cache_spec().items()}
     tokens = tf.constant([prompt[:length]])
     read = signatures[name](tokens=tokens, **_place(network, 0, length), **cache)
     after = signatures["decode"](
         tokens=tf.constant([[prompt[length]]]), **_place(network, length), **read
     )
-    difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected[length]).max())
+    expected = reading.logits(length, length + 1)[0]
+    difference = float(np.abs(after["logits"].numpy().reshape(-1) - expected).max())
     checks.add(f"max_logit_difference ({name})", difference, "<=", limits.max_logit_difference)
 
 

@@ -21,13 +21,14 @@ from tfscale.config import ExportConfig, Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError
+from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import operations, unclip_lstm
 from tfscale.exporting.incoming import check_held_out, check_model
 from tfscale.exporting.limits import Limits, agreeing, limits_of, relative_change
 from tfscale.exporting.readmes import windows_readme
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
-from tfscale.exporting.tflite import convert_other, silence
+from tfscale.exporting.tflite import convert_other
 from tfscale.files.description import Description
 from tfscale.models.capability import capabilities
 from tfscale.models.logits import difference, spread

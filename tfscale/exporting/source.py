@@ -10,7 +10,7 @@ import abc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from tfscale.config import ExportConfig
 from tfscale.files.description import Description
@@ -101,6 +101,14 @@ class TFLiteSource(Source):
         Raises:
             ExportError: TFLite has no built-in operation for a part of the model.
         """
+
+    def write(self, file: IO[bytes], config: ExportConfig) -> None:
+        """Writes the .tflite file, from the beginning of `file` on.
+
+        Raises:
+            ExportError: as for `convert`.
+        """
+        file.write(self.convert(config))
 
     @abc.abstractmethod
     def compare_tflite(self, export: "Export[Source]", checks: "Checks") -> "Report":

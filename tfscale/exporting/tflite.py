@@ -8,25 +8,27 @@ V)). An LSTM's has `decode` alone, with its state instead of the caches and neit
 nor mask. All signatures share one copy of the weights.
 """
 
-import contextlib
 import io
-import logging
-import os
-import re
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
 
 import keras
 import tensorflow as tf
+from ai_edge_litert.schema_py_generated import ModelT
 
-from tfscale.compat.tensorflow import keep_last_scale_apart
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
-from tfscale.exporting.flatbuffer import refuse_custom_operations
-from tfscale.exporting.rounding import round_weights
-from tfscale.files.scratch import scratch_folder
+from tfscale.exporting.activations import split_in
+from tfscale.exporting.converter import Functions, Weighted, silence, to_tflite
+from tfscale.exporting.flatbuffer import refuse_custom_operations, write_to
+from tfscale.exporting.rounding import look_up_rows, round_weights, share_parameters
+from tfscale.exporting.skeleton import (
+    Placeholders,
+    declare_formats,
+    read_skeleton,
+    streamed_formats,
+)
 from tfscale.models.cached import tracing_for_tflite
 from tfscale.models.cached_model import CachedModel
 from tfscale.models.capability import capabilities
@@ -36,20 +38,11 @@ from tfscale.models.weight_formats import stored_bytes
 
 DecodingNetwork = LanguageNetwork | CachedModel
 """Networks that decode by `cached_step`: those of tfscale, and somebody's own."""
-Functions = Mapping[str, tf.types.experimental.ConcreteFunction]
-"""Name of a signature -> its function."""
-_LONGEST_REASON = 300
 _CONVERTED_AS = {"float32": "none", "float16": "float16"}
 """Type in which the converter stores weights -> the recipe that stores them so."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better
 does not exist."""
-
-
-class Weighted(Protocol):
-    """The holder of a file's weights: a Keras model, or somebody's own that decodes."""
-
-    weights: list[keras.Variable]
 
 
 def export_tflite(
@@ -80,15 +73,84 @@ def export_tflite(
     Example:
         content = export_tflite(run.network, quantize="int8")
     """
+    file = io.BytesIO()
+    write_tflite(file, network, quantize, prefill_lengths)
+    return file.getvalue()
+
+
+def write_tflite(
+    file: IO[bytes],
+    network: DecodingNetwork,
+    quantize: Quantization = "none",
+    prefill_lengths: Sequence[int] = (8, 64),
+) -> None:
+    """Writes what `export_tflite` returns, without holding the file in memory.
+
+    Matrices and tables are rounded and written some rows at a time, where every operation reads
+    them by rows; other networks, and float16, go through the converter with all of their weights.
+
+    Args:
+        file: is written from its beginning on.
+        network: as for `export_tflite`, as the others.
+        quantize: the recipe.
+        prefill_lengths: tokens per call of the prompt signatures.
+
+    Raises:
+        ExportError: as for `export_tflite`.
+
+    Example:
+        with open("model.tflite", "wb") as file:
+            write_tflite(file, run.network, quantize="int8")
+    """
     if capabilities(network).decodes == "none":
         raise ExportError(
             f"a {type(network).__name__} cannot be exported: it has no cached_step; build the"
             " network by tfscale.models.build_network, or give it config, cache_spec and"
             " cached_step"
         )
+    model = _without_weights(network, quantize, prefill_lengths)
+    if model is not None:
+        write_to(file, model)
+        check_weights_present(file.tell(), stored_bytes(network, quantize))
+        return
     with tracing_for_tflite():
         functions = signatures(network, prefill_lengths)
-    return convert(network, functions, quantize)
+    file.write(convert(network, functions, quantize))
+
+
+def _without_weights(
+    network: DecodingNetwork, quantize: Quantization, prefill_lengths: Sequence[int]
+) -> ModelT | None:
+    """Returns the model of a file whose matrices are read from the network when it is written; None
+    where it has to be converted with its weights."""
+    chosen = recipe(quantize)
+    formats = streamed_formats(network, quantize)
+    if chosen.converted_as != "float32" or not formats:
+        return None
+    weights = [weight for weight in network.weights if weight.path in formats]
+    placeholders = Placeholders(weights, formats)
+    with tracing_for_tflite():
+        functions = signatures(network, prefill_lengths, placeholders)
+    others = _Others([weight for weight in network.weights if weight.path not in formats])
+    with silence():
+        content = to_tflite(others, functions, quantize)
+        refuse_custom_operations(content)
+    model = read_skeleton(content)
+    if not placeholders.put_in(model):
+        return None
+    if chosen.rounds:
+        look_up_rows(model)
+        declare_formats(model)
+        split_in(model)
+        share_parameters(model)
+    return model
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The weights that the converter gets."""
+
+    weights: list[keras.Variable]
 
 
 def convert(network: Weighted, functions: Functions, quantize: Quantization) -> bytes:
@@ -104,13 +166,13 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
             weights.
     """
     with silence():
-        content = _to_tflite(network, functions, quantize)
+        content = to_tflite(network, functions, quantize)
         refuse_custom_operations(content)
         converted_as = _CONVERTED_AS[recipe(quantize).converted_as]
-        check_weights_present(content, stored_bytes(network, converted_as))
+        check_weights_present(len(content), stored_bytes(network, converted_as))
         if recipe(quantize).rounds:
             content = round_weights(content, quantize)
-            check_weights_present(content, stored_bytes(network, quantize))
+            check_weights_present(len(content), stored_bytes(network, quantize))
     return content
 
 
@@ -125,18 +187,27 @@ def usable_prefill_lengths(network: DecodingNetwork, prefill_lengths: Sequence[i
 
 
 def signatures(
-    network: DecodingNetwork, prefill_lengths: Sequence[int]
+    network: DecodingNetwork,
+    prefill_lengths: Sequence[int],
+    placeholders: Placeholders | None = None,
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Returns the functions of the file by name, `decode` first."""
+    """Returns the functions of the file by name, `decode` first.
+
+    Args:
+        network: has `cached_step`.
+        prefill_lengths: tokens per call of the prompt signatures.
+        placeholders: weights that are inputs of the functions.
+    """
+    placeholders = placeholders or Placeholders([], {})
     names = {"decode": (1, True)}
     names |= {f"prefill_{n}": (n, False) for n in usable_prefill_lengths(network, prefill_lengths)}
     return {
-        name: _signature(network, length, with_logits)
+        name: _signature(network, length, with_logits, placeholders)
         for name, (length, with_logits) in names.items()
     }
 
 
-def check_weights_present(content: bytes, expected: int) -> None:
+def check_weights_present(size: int, expected: int) -> None:
     """Refuses a file that is too small to hold its weights.
 
     A conversion that does not track the variables behind a Keras network drops them all without an
@@ -145,16 +216,16 @@ def check_weights_present(content: bytes, expected: int) -> None:
     Raises:
         ExportError: the file is smaller than 0.9 of `expected` bytes.
     """
-    if len(content) < _SMALLEST * expected:
+    if size < _SMALLEST * expected:
         raise ExportError(
-            f"the converted file has {len(content):,} bytes, less than {_SMALLEST} of the"
+            f"the converted file has {size:,} bytes, less than {_SMALLEST} of the"
             f" {expected:,} that its weights take: the converter lost weights (are all of them"
             " created by the network's layers?)"
         )
 
 
 def _signature(
-    network: DecodingNetwork, length: int, with_logits: bool
+    network: DecodingNetwork, length: int, with_logits: bool, placeholders: Placeholders
 ) -> tf.types.experimental.ConcreteFunction:
     spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
     if capabilities(network).decodes == "cache":
@@ -165,12 +236,13 @@ def _signature(
         spec[name] = tf.TensorSpec(shape, tf.float32, name=name)
 
     def step(tokens, input_pos=None, mask=None, **cache):
-        logits, cache = network.cached_step(
-            tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits
-        )
+        with placeholders.scope(cache):
+            logits, cache = network.cached_step(
+                tokens, cache, input_pos=input_pos, mask=mask, with_logits=with_logits
+            )
         return {**cache, "logits": logits} if with_logits else cache
 
-    return tf.function(step).get_concrete_function(**spec)
+    return tf.function(step).get_concrete_function(**spec, **placeholders.specs())
 
 
 def convert_other(
@@ -191,96 +263,6 @@ def convert_other(
         ExportError: TFLite has no built-in operation for a part of the network.
     """
     with silence():
-        content = _to_tflite(network, functions, quantize, module)
+        content = to_tflite(network, functions, quantize, module)
         refuse_custom_operations(content)
         return round_weights(content, quantize) if recipe(quantize).rounds else content
-
-
-def _to_tflite(
-    network: Weighted, functions: Functions, quantize: Quantization, module: tf.Module | None = None
-) -> bytes:
-    module = module or tf.Module()
-    # The converter finds variables through the module; it does not see those inside Keras's own
-    # variables.
-    module.weights = [weight.value for weight in network.weights]
-    with scratch_folder("tfscale-export-") as directory:
-        try:
-            tf.saved_model.save(module, directory, signatures=functions)
-        except AssertionError as error:
-            if "untracked" not in str(error):
-                raise
-            raise ExportError(
-                "the model reads a variable or a table that is not a weight of a Keras layer, which"
-                " no file can hold: make variables by add_weight, and turn text into ids outside of"
-                " the model"
-            ) from error
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            directory, signature_keys=list(functions)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        # Otherwise the scale of the last normalization is multiplied into the output projection,
-        # and a table that is also the embedding is stored twice.
-        keep_last_scale_apart(converter)
-        if recipe(quantize).converted_as == "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        try:
-            return converter.convert()
-        except Exception as error:
-            # The converter's own error class is private to TensorFlow.
-            if type(error).__name__ != "ConverterError":
-                raise
-            raise ExportError(
-                f"TFLite cannot express this network: {reason(str(error))}"
-            ) from error
-
-
-def reason(message: str) -> str:
-    """Returns which operations the converter lacks, by its message, or else what is wrong."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    named = [
-        line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))
-    ]
-    if named or not lines:
-        return "; ".join(named) or "no reason given"
-    # Of "<unknown>:0: error: loc(callsite(...)): 'tf.Op' op cannot ..." the last clause says what
-    # is wrong.
-    clause = re.split(r"\): (?=[^()]*$)|: error: (?!loc)", lines[0])[-1]
-    return clause[:_LONGEST_REASON]
-
-
-_ONE_AT_A_TIME = threading.RLock()
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Keeps the converter's log lines off the terminal, many of which come from C++.
-
-    Errors still raise.
-    """
-    # A second thread would take the first one's file for the process's stderr, and put that back
-    # for good.
-    with _ONE_AT_A_TIME:
-        yield from _redirected()
-
-
-def _redirected() -> Iterator[None]:
-    saved = os.dup(2)
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
-    levels = [logger.level for logger in loggers]
-    try:
-        # In a notebook sys.stderr, where progress bars go, is another stream than the process's.
-        with (
-            tempfile.TemporaryFile() as sink,
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            os.dup2(sink.fileno(), 2)
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

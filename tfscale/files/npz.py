@@ -1,11 +1,12 @@
-"""Reads archives of NumPy arrays (.npz).
+"""Reads and writes archives of NumPy arrays (.npz).
 
-Sizes are compared with the file's before anything is allocated.
+Read sizes are compared with the file's before anything is allocated.
 """
 
 import io
 import tokenize
 import zipfile
+from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
@@ -38,6 +39,19 @@ def read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
         if sum(entry.file_size for entry in entries) > whole:
             raise ValueError("its arrays are larger than the file")
         return {entry.filename.removesuffix(".npy"): _read(archive, entry) for entry in entries}
+
+
+def write_npz(file: IO[bytes], arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes arrays as `numpy.savez` does, which would take all of them at once.
+
+    Args:
+        file: open for writing; it must be able to seek.
+        arrays: names and arrays, which are asked for one after the other.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:

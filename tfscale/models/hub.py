@@ -14,11 +14,14 @@ import inspect
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfscale.compat import keras_hub as hub
+from tfscale.compat.keras_weights import assign_rows, put_on_disk, weights_from_files
 from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
+from tfscale.files.scratch import scratch_folder
 from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_reader import HubReader
 from tfscale.models.transformer import TransformerLM
@@ -26,6 +29,8 @@ from tfscale.registry import HUB_READERS
 
 _COMPARED = (2, 24)
 """Rows and tokens on which a network is compared with what it was made of."""
+_LOGITS = 1 << 23
+"""Logits that are compared, beside those of the fewest tokens."""
 _TOLERANCE = 1e-3
 """Largest difference of a logit, as a part of the logits' spread."""
 
@@ -35,6 +40,8 @@ def from_keras_hub(
     sequence_length: int = 0,
     precision: Precision = "float32",
     vocabulary_size: int = 0,
+    *,
+    consume: bool = False,
 ) -> TransformerLM:
     """Returns a network with the architecture and the weights of a decoder of keras-hub.
 
@@ -47,6 +54,8 @@ def from_keras_hub(
         precision: compute type of the network.
         vocabulary_size: the tokenizer's; rows of the tables above it, which some models have for
             alignment, are left out. 0 takes all.
+        consume: give the memory of a model's weights back while they are copied, so that never
+            both are held; the model is of no use afterwards. So it is for the folder of a preset.
 
     Returns:
         The network; its logits are those of the source.
@@ -60,32 +69,50 @@ def from_keras_hub(
         network = from_keras_hub(model, sequence_length=256)
     """
     backbone = backbone_of(source)
-    kind = _reader_of(backbone)
-    reader = kind(_in_float32(backbone))
-    backbone, options, learned = reader.backbone, reader.options(), reader.learned_positions
+    reader = _reader_of(backbone)(_in_float32(backbone))
+    consume = consume or isinstance(source, str) or reader.backbone is not backbone
+    backbone = reader.backbone
+    config = _config(reader, sequence_length, vocabulary_size)
+    ids, places = _compared_tokens(config)
+    expected = _logits(reader, ids, places)[..., : config.vocabulary_size]
+    with scratch_folder("tfscale-import-") as folder:
+        if consume:
+            put_on_disk(backbone, folder)
+        with weights_from_files():
+            network = TransformerLM(config)
+        reader.read(network)
+    _check_same(network, type(backbone), ids, places, expected)
+    if precision == "float32":
+        return network
+    with scratch_folder("tfscale-import-") as folder:
+        put_on_disk(network, folder)
+        with weights_from_files():
+            lower = TransformerLM(config, precision=precision)
+        for target, weight in zip(lower.weights, network.weights, strict=True):
+            if len(target.shape) == 2:
+                assign_rows(target, weight)
+            else:
+                target.assign(np.asarray(weight))
+    return lower
+
+
+def _config(reader: HubReader, sequence_length: int, vocabulary_size: int) -> TransformerConfig:
+    """Returns the architecture that a reader's model becomes."""
+    options, learned = reader.options(), reader.learned_positions
     length = sequence_length or (learned or 1024)
     if learned and length > learned:
         raise ConfigError(
             f"sequence_length={length}, and the model has positions for {learned} tokens"
         )
-    size = vocabulary_size or backbone.vocabulary_size
-    if size > backbone.vocabulary_size:
-        raise ConfigError(
-            f"vocabulary_size={size}, and the model has {backbone.vocabulary_size} entries"
-        )
+    rows = reader.backbone.vocabulary_size
+    size = vocabulary_size or rows
+    if size > rows:
+        raise ConfigError(f"vocabulary_size={size}, and the model has {rows} entries")
     if options.get("attention_window", 0) >= length and not options.get("global_every"):
         options["attention_window"] = 0  # All of the context is in it.
     # An architecture is what its reader says and no default of ours.
     parts = {**GPT2_PARTS, **options}
-    config = TransformerConfig(vocabulary_size=size, sequence_length=length, **parts)
-    network = TransformerLM(config)
-    reader.read(network)
-    _check_same(network, backbone)
-    if precision == "float32":
-        return network
-    lower = TransformerLM(config, precision=precision)
-    lower.set_weights(network.get_weights())
-    return lower
+    return TransformerConfig(vocabulary_size=size, sequence_length=length, **parts)
 
 
 def _reader_of(backbone: keras.Model) -> type[HubReader]:
@@ -137,7 +164,8 @@ def backbone_of(source: keras.Model | str) -> keras.Model:
         return hub.backbone_in(source)
     given = unread_options(source)
     try:
-        return hub.load_backbone(source, given)
+        with weights_from_files():
+            return hub.load_backbone(source, {"dtype": "float32", **given})
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
         raise ConfigError(preset_message(source, error)) from error
 
@@ -154,24 +182,45 @@ def preset_message(source: str, error: Exception) -> str:
     )
 
 
-def _check_same(network: TransformerLM, backbone: keras.Model) -> None:
-    """Checks that the logits of a network are those of the backbone with its output table."""
-    config = network.config
+def _compared_tokens(config: TransformerConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ids (B, T), and after which of the T tokens logits are compared.
+
+    They are all of them unless the logits of a large vocabulary would take much memory.
+    """
     # Beyond a window, so that it is seen to be one.
     length = min(config.sequence_length, max(_COMPARED[1], 2 * config.attention_window + 2), 512)
     shape = (_COMPARED[0], length)
     ids = np.random.default_rng(0).integers(0, config.vocabulary_size, shape).astype(np.int32)
+    count = max(_COMPARED[1], _LOGITS // (_COMPARED[0] * config.vocabulary_size))
+    return ids, np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int32))
+
+
+def _logits(reader: HubReader, ids: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns the logits of the model with its output table after some tokens."""
+    backbone = reader.backbone
     hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}, training=False)
-    expected = np.asarray(backbone.token_embedding(hidden, reverse=True), np.float32)[
-        ..., : config.vocabulary_size
-    ]
-    logits = np.asarray(network(ids, training=False), np.float32)
+    chosen = keras.ops.take(hidden, places, axis=1)
+    # As a graph, where the table of a tied output is not transposed into a copy.
+    project = tf.function(lambda hidden: backbone.token_embedding(hidden, reverse=True))
+    return np.asarray(project(chosen), np.float32)
+
+
+def _check_same(
+    network: TransformerLM,
+    source: type[keras.Model],
+    ids: np.ndarray,
+    places: np.ndarray,
+    expected: np.ndarray,
+) -> None:
+    """Checks that the logits of a network are those of the model that it was read from."""
+    chosen = keras.ops.take(network.hidden_states(ids), places, axis=1)
+    logits = np.asarray(tf.function(network.project)(chosen), np.float32)
     spread = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
     error = float(np.abs(logits - expected).max()) / spread
     if not error <= _TOLERANCE:
-        source = inspect.getmodule(type(backbone))
+        module = inspect.getmodule(source)
         raise ConfigError(
-            f"the copy of {type(backbone).__name__} ({source.__name__ if source else '?'}) differs"
+            f"the copy of {source.__name__} ({module.__name__ if module else '?'}) differs"
             f" from it by {error:.2g} of the logits' spread (at most {_TOLERANCE:g}): it has an"
             " option that tfscale does not know"
         )

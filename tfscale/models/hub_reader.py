@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras.layers import Layer
 
+from tfscale.compat.keras_weights import assign_rows
 from tfscale.files.json_text import JsonObject
 from tfscale.models.layers import TransformerBlock
 from tfscale.models.transformer import TransformerLM
@@ -71,10 +72,10 @@ class HubReader(abc.ABC):
         for block, layer in zip(network.blocks, self.backbone.transformer_layers, strict=True):
             self.read_block(block, layer)
         size, embedding = network.config.vocabulary_size, self.backbone.token_embedding
-        network.token_embedding.embeddings.assign(np.asarray(embedding.embeddings)[:size])
+        assign_rows(network.token_embedding.embeddings, embedding.embeddings)
         if not network.config.tie_embeddings:
-            network.token_embedding.reverse_embeddings.assign(
-                np.asarray(embedding.reverse_embeddings)[:, :size]
+            assign_rows(
+                network.token_embedding.reverse_embeddings, embedding.reverse_embeddings, size
             )
         self.read_norm(network.final_norm, self.final_norm)
 
@@ -82,8 +83,8 @@ class HubReader(abc.ABC):
         """Assigns scale, and shift where there is one, of a normalization that the block has."""
         assert target is not None
         if isinstance(target, keras.layers.LayerNormalization):
-            target.gamma.assign(source.gamma)
-            target.beta.assign(source.beta)
+            target.gamma.assign(np.asarray(source.gamma))
+            target.beta.assign(np.asarray(source.beta))
         else:
             target.scale.assign(np.asarray(source.scale) + self.scale_offset)
 
@@ -121,7 +122,7 @@ def read_gated(block: TransformerBlock, gate: Layer, up: Layer, down: Layer) -> 
     block.expand.kernel.assign(
         np.concatenate([np.asarray(gate.kernel), np.asarray(up.kernel)], axis=1)
     )
-    block.contract.kernel.assign(down.kernel)
+    block.contract.kernel.assign(np.asarray(down.kernel))
 
 
 def linear_scaling(factor: float) -> JsonObject:

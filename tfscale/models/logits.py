@@ -4,6 +4,7 @@ Shapes: V vocabulary.
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def difference(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return np.where(either, actual.astype(np.float64) - expected, 0.0)
 
 
-def spread(logits: list[np.ndarray]) -> float:
+def spread(logits: Iterable[np.ndarray]) -> float:
     """Returns the root mean square of logits (..., V) around each token's mean.
 
     Softmax does not see a common shift.

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import yaml
 
+from tfscale.compat.keras_weights import weights_from_files, weights_to_files
 from tfscale.config import NetworkConfig, TrainConfig, to_dict
 from tfscale.config.options import checks_arguments
 from tfscale.data.manifest import Manifest
@@ -32,7 +32,7 @@ from tfscale.models.network import LanguageNetwork, as_language_network, import_
 from tfscale.registry import FAMILIES
 from tfscale.runs.provenance import USED_XLA
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
-from tfscale.training.checkpoint import array_digest, network_state
+from tfscale.training.checkpoint import ArraysOf, array_digest, network_state
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Run:
     @property
     def weights_digest(self) -> str:
         """BLAKE2b of the network's weights, in hexadecimal."""
-        return array_digest(
-            {name: np.asarray(v.numpy()) for name, v in network_state(self.network).items()}
-        )
+        return array_digest(ArraysOf(network_state(self.network)))
 
 
 @checks_arguments
@@ -148,7 +146,8 @@ def load_network(path: str, classes: Mapping[str, type] | None = None) -> keras.
     import_networks()
     try:
         _compare_checksums(path)
-        return keras.saving.load_model(path, compile=False, custom_objects=classes)
+        with weights_from_files():
+            return keras.saving.load_model(path, compile=False, custom_objects=classes)
     except MemoryError:
         raise
     except Exception as error:
@@ -240,7 +239,8 @@ def save_network(network: keras.Model, path: str) -> None:
         return
     temporary = f"{path}.tmp.keras"
     try:
-        network.save(temporary)
+        with weights_to_files():
+            network.save(temporary)
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

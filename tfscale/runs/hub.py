@@ -68,7 +68,13 @@ def import_(
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer, stop_tokens)
-    network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)
+    network = from_keras_hub(
+        backbone,
+        sequence_length,
+        precision,
+        ours.vocabulary_size,
+        consume=isinstance(source, str),
+    )
     name = type(backbone).__name__.removesuffix("Backbone")
     summary = {
         "architecture": name,

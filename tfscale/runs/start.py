@@ -49,23 +49,26 @@ def train_from_run(
             f" --tokenizer-from {start}"
         )
 
+    model_config, summary, digest = run.model_config, run.summary, run.weights_digest
+    # Given back when it was read, since it takes as much memory as the network that is trained.
+    loaded = [run.network]
+
     def begin(model: LanguageModel) -> None:
-        for weight, source in zip(model.network.weights, run.network.weights, strict=True):
+        for weight, source in zip(model.network.weights, loaded.pop().weights, strict=True):
             weight.assign(tf.convert_to_tensor(source.value))
 
     # Weights that AdamW trained go on by AdamW, whatever the family's optimizer is by now.
     optimizer = train_config.optimizer or run.train_config.optimizer
+    del run
     return train(
-        run.model_config,
+        model_config,
         dataclasses.replace(train_config, optimizer=optimizer),
         data=data,
         output=output,
         progress=progress,
         beginning=Beginning(
             begin,
-            lambda model: {
-                "started_from": {"run": start, "validation": run.summary.get("validation")}
-            },
-            Provenance(started_from=run.weights_digest),
+            lambda model: {"started_from": {"run": start, "validation": summary.get("validation")}},
+            Provenance(started_from=digest),
         ),
     )

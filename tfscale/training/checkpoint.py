@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfscale.errors import CheckpointError, reason
 from tfscale.files.json_text import JsonObject, parse_json, to_json
-from tfscale.files.npz import read_npz
+from tfscale.files.npz import read_npz, write_npz
 from tfscale.files.paths import atomic_write, is_remote, open_file
 from tfscale.files.temporary import remove_leftovers
 from tfscale.training.variables import Stored
@@ -177,28 +177,54 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 
 
 def write_arrays(path: str, state: Mapping[str, Stored], meta: JsonObject) -> None:
-    """Writes named variables and a JSON description to one .npz file."""
-    arrays = {name: np.asarray(variable.numpy()) for name, variable in state.items()}
+    """Writes named variables and a JSON description to one .npz file.
+
+    The values of one variable are in memory at a time, beside the variables themselves.
+    """
+    arrays = ArraysOf(state)
     text = to_json(
         {**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}
     ).encode()
-    content = {"meta": np.frombuffer(text, np.uint8), **arrays}
+    meta_array = np.frombuffer(text, np.uint8)
+
+    def content() -> Iterator[tuple[str, np.ndarray]]:
+        yield "meta", meta_array
+        for name in arrays:
+            yield name, arrays[name]
+
     if not is_remote(path):
         with atomic_write(path) as file:
-            np.savez(file, **content)  # type: ignore[arg-type]
+            write_npz(file, content())
         return
     # An archive is written by going back in it, which a remote file system does not do.
     with tempfile.TemporaryFile() as local:
-        np.savez(local, **content)  # type: ignore[arg-type]
+        write_npz(local, content())
         local.seek(0)
         with atomic_write(path) as file:
             shutil.copyfileobj(local, file, 1 << 24)
 
 
-def array_digest(arrays: dict[str, np.ndarray]) -> str:
+class ArraysOf(Mapping[str, np.ndarray]):
+    """The values of named variables, each copied when it is asked for."""
+
+    def __init__(self, state: Mapping[str, Stored]):
+        self._state = state
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.asarray(self._state[name].numpy())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+
+def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """Returns the BLAKE2b of names, types, shapes and bytes of all arrays, in hexadecimal."""
     digest = hashlib.blake2b(digest_size=32)
-    for name, array in sorted(arrays.items()):
+    for name in sorted(arrays):
+        array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

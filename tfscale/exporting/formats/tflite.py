@@ -29,7 +29,7 @@ class TFLite(ExportFormat[TFLiteSource]):
 
     def write(self, export: Export[TFLiteSource]) -> None:
         with atomic_write(export.path(self.file)) as file:
-            file.write(export.source.convert(export.config))
+            export.source.write(file, export.config)
 
     def describe(self, export: Export[TFLiteSource]) -> Description:
         described = super().describe(export)

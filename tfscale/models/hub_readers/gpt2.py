@@ -50,5 +50,5 @@ class GPT2(HubReader):
             (block.expand, theirs.expand),
             (block.contract, theirs.contract),
         ):
-            target.kernel.assign(source.kernel)
-            target.bias.assign(source.bias)
+            target.kernel.assign(np.asarray(source.kernel))
+            target.bias.assign(np.asarray(source.bias))

@@ -1,0 +1,324 @@
+"""Takes models of real size, with random weights, from a keras-hub preset to a file on the device.
+
+    python -m benchmarks.real_size [--shape gemma3-270m] [--folder DIR] [--steps NAME ...]
+
+Each step is a process of its own, whose peak of resident memory and seconds of CPU are printed as a
+row of a table: import, three steps of training, export as int8 and int4 in `.tflite` and
+`.litertlm`, and a completion by each file. Weights are drawn by a seed; the tokenizer is trained on
+a small text and filled up with made-up pieces to the true size of the vocabulary.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAPES: dict[str, dict[str, Any]] = {
+    # Gemma 3 270M: https://huggingface.co/google/gemma-3-270m/blob/main/config.json
+    "gemma3-270m": {
+        "class": "Gemma3",
+        "vocabulary_size": 262_144,
+        "image_size": None,
+        "num_layers": 18,
+        "num_query_heads": 4,
+        "num_key_value_heads": 1,
+        "hidden_dim": 640,
+        "intermediate_dim": 2_048,
+        "head_dim": 256,
+        "use_post_ffw_norm": True,
+        "use_post_attention_norm": True,
+        "use_sliding_window_attention": True,
+        "sliding_window_size": 512,
+    },
+    # Qwen 3 0.6B: https://huggingface.co/Qwen/Qwen3-0.6B/blob/main/config.json
+    "qwen3-0.6b": {
+        "class": "Qwen3",
+        "vocabulary_size": 151_936,
+        "num_layers": 28,
+        "num_query_heads": 16,
+        "num_key_value_heads": 8,
+        "hidden_dim": 1_024,
+        "intermediate_dim": 3_072,
+        "head_dim": 128,
+        "rope_max_wavelength": 1_000_000,
+        "layer_norm_epsilon": 1e-6,
+        "tie_word_embeddings": True,
+    },
+    # For the test of this script.
+    "tiny": {
+        "class": "Gemma3",
+        "vocabulary_size": 1_000,
+        "image_size": None,
+        "num_layers": 6,
+        "num_query_heads": 2,
+        "num_key_value_heads": 1,
+        "hidden_dim": 32,
+        "intermediate_dim": 64,
+        "head_dim": 16,
+        "use_post_ffw_norm": True,
+        "use_post_attention_norm": True,
+        "use_sliding_window_attention": True,
+        "sliding_window_size": 16,
+    },
+}
+Figures = dict[str, Any]
+CONTEXT = 512
+"""Tokens of the imported run's context; shorter than what the models can read."""
+ROWS = ("int8", "int4")
+TRAINING = "train 3 steps"
+TFSCALE, HERE = "tfscale", "benchmarks.real_size"
+
+
+def make(shape: str, folder: Path) -> None:
+    """Writes the preset and a text to train on."""
+    import keras
+    import keras_hub
+
+    options = dict(SHAPES[shape])
+    family = options.pop("class")
+    keras.utils.set_random_seed(1)
+    backbone = getattr(keras_hub.models, f"{family}Backbone")(**options, dtype="float32")
+    tokenizer = _sentencepiece(options["vocabulary_size"]) if family == "Gemma3" else None
+    if family == "Gemma3":
+        own = keras_hub.models.Gemma3Tokenizer(proto=tokenizer, has_vision_tokens=False)
+        backbone.save_to_preset(str(folder / "preset"))
+        own.save_to_preset(str(folder / "preset"))
+    else:
+        vocabulary, merges = _byte_pairs(options["vocabulary_size"])
+        own = keras_hub.models.Qwen3Tokenizer(vocabulary=vocabulary, merges=merges)
+        backbone.save_to_preset(str(folder / "preset"))
+        own.save_to_preset(str(folder / "preset"))
+    (folder / "text.txt").write_text(_text())
+
+
+def _text() -> str:
+    from tfscale.text.builtin import builtin_corpus
+
+    files = [file.text() for file in builtin_corpus("python-stdlib")][:40]
+    return "\n".join(files)[:400_000]
+
+
+def _sentencepiece(size: int) -> bytes:
+    """Returns a SentencePiece model of `size` pieces, most of which no text has."""
+    import io
+
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_text().splitlines()),
+        model_writer=model,
+        vocab_size=min(4_000, size - 100),
+        model_type="bpe",
+        byte_fallback=True,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["<start_of_turn>", "<end_of_turn>"],
+        minloglevel=2,
+    )
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+    for index in range(size - len(proto.pieces)):
+        proto.pieces.add(piece=f"\u2581made{index}up", score=-1e6 - index)
+    proto.trainer_spec.vocab_size = size
+    return proto.SerializeToString()
+
+
+def _byte_pairs(size: int) -> tuple[dict[str, int], list[str]]:
+    """Returns vocabulary and merges of byte-pair encoding, filled up with made-up tokens."""
+    import tokenizers
+
+    library = tokenizers.Tokenizer(tokenizers.models.BPE())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=4_000, initial_alphabet=alphabet, show_progress=False
+    )
+    library.train_from_iterator(_text().splitlines(), trainer)
+    model = json.loads(library.to_str())["model"]
+    vocabulary: dict[str, int] = model["vocab"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    rest = size - len(vocabulary) - len(special)
+    for index in range(rest):
+        vocabulary[f"\u0120made{index}up"] = len(vocabulary)
+    for text in special:
+        vocabulary[text] = len(vocabulary)
+    return vocabulary, [" ".join(pair) for pair in model["merges"]]
+
+
+def commands(folder: Path, trained: bool = True) -> dict[str, list[str]]:
+    """Returns the command of each step, in order.
+
+    Args:
+        folder: holds the preset and the text, and receives the rest.
+        trained: whether what is exported is the run that was trained, and not the imported one.
+    """
+    run, data, tuned = folder / "run", folder / "data", folder / "tuned"
+    steps = {
+        "import": [
+            TFSCALE, "import", folder / "preset", "--output", run, "--sequence-length", CONTEXT,
+        ],
+        "prepare": [
+            TFSCALE, "prepare", "--text", folder / "text.txt", "--output", data,
+            "--tokenizer-from", run,
+        ],
+        TRAINING: [
+            TFSCALE, "train", "--data", data, "--output", tuned, "--start", run,
+            "--train.steps", 3, "--train.global_batch_size", 1, "--train.remat", "true",
+            "--train.loss_chunk_tokens", 16, "--train.xla", "off",
+        ],
+    }  # fmt: skip
+    for quantize in ROWS:
+        for kind in ("tflite", "litertlm"):
+            output = folder / f"{quantize}-{kind}"
+            steps[f"export {quantize}, {kind}"] = [
+                HERE, "--export", tuned if trained else run, output, quantize, kind,
+            ]  # fmt: skip
+            steps[f"generate {quantize}, {kind}"] = [
+                TFSCALE, "generate", output, "--prompt", "def ", "--max-tokens", 16,
+            ]  # fmt: skip
+    return {
+        name: [sys.executable, "-m", *(str(part) for part in step)] for name, step in steps.items()
+    }
+
+
+def export(run: str, output: str, quantize: str, kind: str) -> None:
+    """Exports a run, and prints the CPU seconds of each stage as a JSON object."""
+    from tfscale.config import ExportConfig
+    from tfscale.exporting.export import export_run
+    from tfscale.runs.folder import load_run
+
+    began = {"load": 0.0}
+
+    def note(stage: str) -> None:
+        began[stage] = time.process_time()
+
+    config = ExportConfig(output=output, quantize=quantize, format=kind)
+    export_run(load_run(run), config, note=note)
+    ends = [*list(began.values())[1:], time.process_time()]
+    seconds = {stage: end - begin for (stage, begin), end in zip(began.items(), ends, strict=True)}
+    print(json.dumps(seconds))
+
+
+def measure(command: list[str], log: Path) -> Figures:
+    """Runs a command in a process of its own.
+
+    Returns:
+        `code`, its exit code; `peak_bytes`, the most resident memory that it had; `cpu_seconds`, of
+        itself and its children; `seconds` by the clock.
+    """
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    started = time.monotonic()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return {
+        "code": process.returncode,
+        "peak_bytes": usage.ru_maxrss * 1024,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def parameters(shape: str) -> int:
+    """Returns the number of weights of a shape, counted by hand."""
+    s = SHAPES[shape]
+    width, heads, groups = s["hidden_dim"], s["num_query_heads"], s["num_key_value_heads"]
+    attention = width * s["head_dim"] * (2 * heads + 2 * groups) + 2 * s["head_dim"]
+    norms = (4 if s.get("use_post_ffw_norm") else 2) * width
+    layer = attention + 3 * width * s["intermediate_dim"] + norms
+    return s["vocabulary_size"] * width + s["num_layers"] * layer + width
+
+
+def main() -> None:
+    """Runs the steps and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=list(SHAPES), default="gemma3-270m")
+    parser.add_argument("--folder", default="", help="kept, and used again; else a temporary one")
+    parser.add_argument("--steps", nargs="*", default=[], help="names of steps; all if left out")
+    parser.add_argument("--make", action="store_true", help="write the preset only")
+    parser.add_argument("--export", nargs=4, default=[], help="run, output, recipe and format")
+    parser.add_argument("--json", default="", help="file to write the figures to")
+    options = parser.parse_args()
+    if options.make:
+        make(options.shape, Path(options.folder))
+        return
+    if options.export:
+        export(*options.export)
+        return
+    with tempfile.TemporaryDirectory(prefix="tfscale-real-size-") as temporary:
+        folder = Path(options.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = run(options.shape, folder, options.steps)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1))
+
+
+def run(shape: str, folder: Path, names: list[str]) -> dict[str, Figures]:
+    """Runs steps of a shape in a folder and prints a row for each.
+
+    Raises:
+        SystemExit: a step failed; the message has the end of what it wrote.
+    """
+    weights = 4 * parameters(shape)
+    if not (folder / "text.txt").exists():
+        made = measure(
+            [sys.executable, "-m", HERE, "--make", "--shape", shape, "--folder", str(folder)],
+            folder / "make.log",
+        )
+        _require(made, "make", folder / "make.log")
+    known = folder / "libraries.json"
+    if not known.exists():
+        libraries = [sys.executable, "-c", "import tensorflow, keras, keras_hub"]
+        known.write_text(json.dumps(measure(libraries, folder / "libraries.log")))
+    bare = json.loads(known.read_text())
+    print(f"{shape}: {weights / 4:,.0f} weights, {weights / 1e6:,.0f} MB in float32\n")
+    print("| step | peak memory, MB | above the libraries, in float32 weights | CPU seconds |")
+    print("|---|---|---|---|")
+    print(f"| libraries | {bare['peak_bytes'] / 1e6:,.0f} | 0 | {bare['cpu_seconds']:,.0f} |")
+    rows = {"libraries": bare}
+    trained = not names or TRAINING in names or (folder / "tuned").exists()
+    for name, command in commands(folder, trained).items():
+        if names and name not in names:
+            continue
+        log = folder / f"{name.replace(' ', '-').replace(',', '')}.log"
+        rows[name] = row = measure(command, log)
+        _require(row, name, log)
+        above = (row["peak_bytes"] - bare["peak_bytes"]) / weights
+        stages = ""
+        if name.startswith("export"):
+            row["stages"] = json.loads(log.read_text(errors="replace").splitlines()[-1])
+            stages = ", ".join(f"{stage} {part:,.0f}" for stage, part in row["stages"].items())
+            stages = f" ({stages})"
+        print(
+            f"| {name} | {row['peak_bytes'] / 1e6:,.0f} | {above:.2f} |"
+            f" {row['cpu_seconds']:,.0f}{stages} |",
+            flush=True,
+        )
+    return rows
+
+
+def _require(row: Figures, name: str, log: Path) -> None:
+    if row["code"]:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise SystemExit(f"{name} ended with exit code {row['code']:g}:\n{tail}")
+
+
+if __name__ == "__main__":
+    main()

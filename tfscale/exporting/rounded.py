@@ -1,0 +1,71 @@
+"""A network that has, for a while, the weights that a recipe stores.
+
+A second network with rounded weights would take as much memory again; here the weights themselves
+are rounded, and their own values wait on the disk.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from tfscale.compat.keras_weights import StoredValues, assign_part, parts_of
+from tfscale.config import Quantization
+from tfscale.files.scratch import scratch_folder
+from tfscale.models.recipe import WeightFormat
+from tfscale.models.weight_formats import store, weight_formats
+
+_PART = 1 << 22
+"""Numbers that are rounded at a time."""
+
+
+@contextlib.contextmanager
+def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[None]:
+    """Rounds the weights of a network within the block as a recipe does; afterwards they are as
+    they were, also where the block raises.
+
+    Args:
+        network: computes in float32.
+        quantize: the recipe.
+
+    Example:
+        with rounded_in_place(network, "int8"):
+            logits = network(ids)
+    """
+    formats = weight_formats(network, quantize)
+    changed = [weight for weight in network.weights if formats[weight.path].bits < 32]
+    with scratch_folder("tfscale-export-") as folder:
+        kept: list[tuple[keras.Variable, StoredValues]] = []
+        try:
+            for index, weight in enumerate(changed):
+                kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
+                form = formats[weight.path]
+                for place in _parts(weight, form):
+                    assign_part(weight, place, store(_copied(weight, place), form))
+            yield
+        finally:
+            for weight, values in kept:
+                for rows in parts_of(values.shape):
+                    assign_part(weight, (rows,), values[rows])
+
+
+def _copied(weight: keras.Variable, place: tuple[slice, ...]) -> tf.Tensor:
+    """Returns a part of a weight, and no view of it."""
+    return tf.constant(tf.convert_to_tensor(weight.value)[place].numpy())
+
+
+def _parts(weight: keras.Variable, form: WeightFormat) -> list[tuple[slice, ...]]:
+    """Returns parts of a weight that are rounded each by itself; all of it where one scale could be
+    shared by all."""
+    shape = tuple(int(size) for size in weight.shape)
+    whole = tuple(slice(0, size) for size in shape)
+    if len(shape) != 2 or not isinstance(form.axis, int) or form.gates:
+        return [whole]
+    axis = 1 - form.axis
+    step = max(1, _PART // shape[form.axis])
+    return [
+        (*whole[:axis], slice(start, min(start + step, shape[axis])), *whole[axis + 1 :])
+        for start in range(0, shape[axis], step)
+    ]
