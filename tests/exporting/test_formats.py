@@ -153,7 +153,11 @@ def test_a_bundle_of_a_model_with_every_part_passes(tmp_path):
 @pytest.mark.parametrize(
     "family, kind, message",
     [
-        ("lstm", "byte", "needs a model with key-value caches, and this is an lstm"),
+        (
+            "lstm",
+            "byte",
+            "needs a model with key-value caches, and one of the family lstm has none",
+        ),
         ("transformer", "word", "LiteRT-LM has no tokenizer of kind word"),
     ],
 )

@@ -30,10 +30,17 @@ def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
         ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form
             for.
     """
-    if capabilities(network).decodes != "cache":
+    can = capabilities(network)
+    if can.decodes != "cache":
         raise ExportError(
-            "a .litertlm bundle needs a model with key-value caches, and this is an"
-            f" {network.config.family}; export it with --format tflite"
+            "a .litertlm bundle needs a model with key-value caches, and one of the family"
+            f" {network.config.family} has none; export it with format tflite"
+        )
+    others = [name for name in network.cache_spec() if not name.startswith("kv_cache_")]
+    if can.one_token or others:
+        raise ExportError(
+            "a .litertlm bundle holds key-value caches alone, and this model also carries"
+            f" {', '.join(others[:3])}; export it with format tflite"
         )
     if tokenizer.bundled_as is None:
         kinds = ", ".join(kind.kind for kind in TOKENIZERS if kind.bundled_as)

@@ -11,9 +11,10 @@ and tokens are compared with those of the network with rounded weights, so that 
 tight for int4 too; perplexity is compared with that of the network itself.
 """
 
+import contextlib
 import gzip
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -32,6 +33,7 @@ from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import scale_bytes, store, stored_bytes, weight_formats
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -65,8 +67,8 @@ def compare_file(
         held_out: ids of held-out text, end tokens included; each is predicted once.
         quantize: the recipe, which decides the limits.
         threads: CPU threads of the runtime.
-        converted: the network is not one of ours: the converter may fold its weights, and it is
-            compared as it is.
+        converted: the network is not one of ours: the converter may fold its weights and has
+            constants that nobody knows of.
         document_mask: each document is compared by itself, as it is scored.
 
     Returns:
@@ -78,31 +80,33 @@ def compare_file(
     """
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
-    exact = Windows(float32_copy(network), stream, *ends)
-    rounded = exact
-    if not (converted or keeps_weights(quantize)):
-        rounded = Windows(rounded_copy(network, quantize), stream, *ends)
-    limits = limits_of(network, quantize, converted)
+    reference = float32_copy(network)
+    exact = Windows(reference, stream, *ends)
+    # What the converter makes of other people's weights in float16 is known to it alone.
+    as_stored = recipe(quantize).rounds or not (converted or keeps_weights(quantize))
+    limits = limits_of(network, quantize, converted and not as_stored)
     speed: Benchmark
     completions = {}
-    perplexity = {"keras": exact.score().perplexity, "rounded": rounded.score().perplexity}
-    for kernels in ("xnnpack", "plain"):
-        with silence():
-            model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
-        # Logits that are not finite become NaN in every figure, and NaN is within no limit.
-        with np.errstate(invalid="ignore", over="ignore"):
-            perplexity[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
-            change = relative_change(perplexity[kernels], perplexity["keras"])
-            checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
-            _compare_prompts(checks, kernels, rounded, model, limits)
-            completions[kernels] = _compare_greedy(checks, kernels, rounded, model, limits)
-        if kernels == "xnnpack":
-            _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
-            speed = model.benchmark(tokens=64)
+    with stored_weights(reference, quantize) if as_stored else contextlib.nullcontext():
+        rounded = Windows(reference, stream, *ends) if as_stored else exact
+        perplexity = {"keras": exact.score().perplexity, "rounded": rounded.score().perplexity}
+        for kernels in ("xnnpack", "plain"):
+            with silence():
+                model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
+            # Logits that are not finite become NaN in every figure, and NaN is within no limit.
+            with np.errstate(invalid="ignore", over="ignore"):
+                perplexity[kernels] = _compare_logits(checks, kernels, rounded, model, limits)
+                change = relative_change(perplexity[kernels], perplexity["keras"])
+                checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
+                _compare_prompts(checks, kernels, rounded, model, limits)
+                completions[kernels] = _compare_greedy(checks, kernels, rounded, model, limits)
+            if kernels == "xnnpack":
+                _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
+                speed = model.benchmark(tokens=64)
     with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
     sizes = _sizes_of(network, quantize, content)
-    _check_size(checks, sizes, content, scale_bytes(network, quantize), converted)
+    _check_size(checks, sizes, content, scale_bytes(network, quantize), quantize, converted)
     prompt, keras_tokens, file_tokens = completions["xnnpack"]
     return {
         "tokens": len(stream),
@@ -142,13 +146,23 @@ def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     return copy
 
 
-def rounded_copy(network: DecodingNetwork, quantize: Quantization) -> DecodingNetwork:
-    """Returns a network that computes in float32, with the weights that a recipe stores."""
-    copy = build_network(cast(LanguageNetwork, network).config, precision="float32")
+@contextlib.contextmanager
+def stored_weights(network: DecodingNetwork, quantize: Quantization) -> Iterator[None]:
+    """Has a network that computes in float32 do so with the weights that a recipe stores, for the
+    block."""
     formats = weight_formats(network, quantize)
-    for target, weight in zip(copy.weights, network.weights, strict=True):
-        target.assign(store(tf.convert_to_tensor(weight.value), formats[weight.path]))
-    return copy
+    kept = []
+    try:
+        for weight in network.weights:
+            # A weight without a format, such as a seed, is no number of the file.
+            form = formats.get(weight.path)
+            if form is not None and form.bits < 32:
+                kept.append((weight, weight.numpy()))
+                weight.assign(store(tf.convert_to_tensor(weight.value), form))
+        yield
+    finally:
+        for weight, value in kept:
+            weight.assign(value)
 
 
 def _compare_logits(
@@ -264,12 +278,19 @@ def _compare_tokenizers(
     )
 
 
-def _check_size(checks: Checks, sizes: Sizes, content: bytes, scales: int, converted: bool) -> None:
+def _check_size(
+    checks: Checks,
+    sizes: Sizes,
+    content: bytes,
+    scales: int,
+    quantize: Quantization,
+    converted: bool,
+) -> None:
     """Checks the size: less than the weights means lost ones, more means some stored twice.
 
     The graph takes up to 600 bytes an operation. How much the converter folds of other people's
-    models, and which constants they have, is not known: only their int8 files are checked, whose
-    constants differ from the weights by their type.
+    models, and which constants they have, is not known: only their files in int8 and int4 are
+    checked, whose constants differ from the weights by their type.
     """
     counts = operations(content)
     graph = (
@@ -284,6 +305,6 @@ def _check_size(checks: Checks, sizes: Sizes, content: bytes, scales: int, conve
             int(0.9 * sizes["weight_bytes"]),
         )
         checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
-    elif scales:
+    elif recipe(quantize).rounds:
         size = sizes["file_bytes"] - unrounded_bytes(content)
         checks.add("rounded_bytes (weights stored once)", size, "<=", most)
