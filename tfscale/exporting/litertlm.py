@@ -22,6 +22,13 @@ from tfscale.text.tokenizers import Tokenizer
 TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
 
+_PLAIN_TEXT = (
+    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endif %}{% endfor %}"
+)
+"""Template for a model of plain text: what is said is what it reads. LiteRT-LM hands a message over
+as a list of parts, also where a program gave a string."""
+
 
 def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
     """Refuses what LiteRT-LM cannot run, before anything is converted.
@@ -132,6 +139,5 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     metadata.sampler_params.p = 0.0
     metadata.sampler_params.temperature = 1.0
     metadata.supports_thinking = metadata.supports_function_calling = False
-    # A model of plain text: what is said is what it reads.
-    metadata.jinja_prompt_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    metadata.jinja_prompt_template = _PLAIN_TEXT
     return metadata.SerializeToString()
