@@ -200,7 +200,7 @@ def test_mistakes(gemma, export, tmp_path):
             "format='litertlm' is for models that write text; give format='tflite' for this one,"
             " which scores: cached=False was given",
         ),
-        (own, byte | {"format": "litert"}, ConfigError, "format"),
+        (own, byte | {"format": "litert"}, ConfigError, "format: expected one of tflite, litertlm"),
         (own, byte | {"quantize": "int3"}, ConfigError, "quantize: expected one of none, "),
         (
             own,

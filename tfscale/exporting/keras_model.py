@@ -2,7 +2,7 @@
 which predicts."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Literal
 
 import keras
 import numpy as np
@@ -23,7 +23,6 @@ from tfscale.exporting.prediction_outputs import Labels
 from tfscale.exporting.report import Report
 from tfscale.exporting.samples import Given, read_samples
 from tfscale.exporting.writer import export_source
-from tfscale.registry import FORMATS, NameIn
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -43,7 +42,7 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
     end_id: int | None = None,
     start_id: int | None = None,
     stop_tokens: Sequence[str] = (),
-    format: Annotated[str, NameIn(FORMATS, explained=True)] = "tflite",
+    format: Literal["tflite", "litertlm"] = "tflite",
     quantize: Quantization = "none",
     cached: bool | None = None,
 ) -> Report:
@@ -83,8 +82,8 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
         stop_tokens: texts of special tokens that end a completion beside those that the tokenizer
             names, such as `<end_of_turn>`; models that were tuned for chats end their answers with
             one, and the report's `turns_end_with` has the candidates.
-        format: as for `tfscale.export`. A file that generates can be "litertlm" too, any other is
-            "tflite".
+        format: "tflite"; or "litertlm", a bundle for LiteRT-LM, of a file that generates with
+            key-value caches alone.
         quantize: as for `tfscale.export`: "none", "float16" or "int8" (a scale for each row of a
             table and each output of a matrix); of a file that generates also "int4" and "int4_all".
         cached: whether the file generates, with a cache or a state; None where it can and there is
