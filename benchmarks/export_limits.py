@@ -25,7 +25,8 @@ from tfscale.config import (
     TransformerConfig,
 )
 from tfscale.exporting.network import describe_network
-from tfscale.exporting.parity import check_parity
+from tfscale.exporting.parity import compare_file
+from tfscale.exporting.report import Checks
 from tfscale.exporting.tflite import export_tflite
 from tfscale.files.paths import sha256_file
 from tfscale.models import build_network
@@ -76,11 +77,10 @@ def measure(config: NetworkConfig, spread: float | None) -> tuple[float, float, 
         tokenizer.save(os.path.join(folder, "tokenizer"))
         described = describe_network(network, tokenizer, "int8", options.prefill_lengths)
         dataclasses.replace(described, file="model.tflite", sha256=sha256_file(path)).write(folder)
-        report = check_parity(network, tokenizer, folder, tokenizer.encode(TEXT), quantize="int8")
-    errors = [row for row in report["checks"] if "relative_logit_error" in row["name"]]
-    changes = [
-        row["value"] for row in report["checks"] if row["name"].startswith("perplexity_change")
-    ]
+        checks, held_out = Checks(), tokenizer.encode(TEXT)
+        compare_file(checks, network, tokenizer, folder, held_out, quantize="int8")
+    errors = [row for row in checks.rows if "relative_logit_error" in row["name"]]
+    changes = [row["value"] for row in checks.rows if row["name"].startswith("perplexity_change")]
     return max(row["value"] for row in errors), errors[0]["limit"], max(changes)
 
 
