@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
+.PHONY: help install quickstart test test-tpu test-web test-serve test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -116,6 +116,14 @@ $(WEB_STAMP): $(STAMP)
 
 test-web: $(WEB_STAMP)  ## the exported page in headless Chromium (CHROMIUM and CHROMEDRIVER name others than /usr/bin's)
 	@$(BIN)/python -m pytest -m web tests/exporting $(ARGS)
+
+SERVE_STAMP := .venv/installed-serve
+$(SERVE_STAMP): $(STAMP)
+	@$(INSTALL) --editable '.[litertlm,serve]'
+	@touch $@
+
+test-serve: $(SERVE_STAMP)  ## bundles behind the stock server of LiteRT-LM, on loopback (LITERT_LM names another litert-lm)
+	@$(BIN)/python -m pytest -m serve tests/exporting $(ARGS)
 
 $(TF220)/installed: setup.cfg
 	@echo "Installing TensorFlow 2.20 into $(TF220) (about 4 GB) ..."

@@ -77,14 +77,10 @@ def measure(config: NetworkConfig, spread: float | None) -> tuple[float, float, 
         tokenizer.save(os.path.join(folder, "tokenizer"))
         described = describe_network(network, tokenizer, "int8", options.prefill_lengths)
         dataclasses.replace(described, file="model.tflite", sha256=sha256_file(path)).write(folder)
-        checks = Checks()
-        ids = tokenizer.encode(TEXT)
-        entries = compare_file(checks, network, tokenizer, folder, ids, quantize="int8")
-        report = checks.report("int8", entries)
-    errors = [row for row in report["checks"] if "relative_logit_error" in row["name"]]
-    changes = [
-        row["value"] for row in report["checks"] if row["name"].startswith("perplexity_change")
-    ]
+        checks, held_out = Checks(), tokenizer.encode(TEXT)
+        compare_file(checks, network, tokenizer, folder, held_out, quantize="int8")
+    errors = [row for row in checks.rows if "relative_logit_error" in row["name"]]
+    changes = [row["value"] for row in checks.rows if row["name"].startswith("perplexity_change")]
     return max(row["value"] for row in errors), errors[0]["limit"], max(changes)
 
 

@@ -87,6 +87,10 @@ def check_command(words, place):
         for extra in re.findall(r"\[([\w,-]+)\]", " ".join(rest)):
             known = (ROOT / "setup.cfg").read_text()
             assert all(f"\n{name} =\n" in known for name in extra.split(",")), place
+    elif program in ("litert-lm", "curl"):
+        run_by = (ROOT / "tests/exporting/test_serving.py").read_text(encoding="utf-8")
+        part = rest[0] if program == "litert-lm" else "/v1/chat/completions"
+        assert f'"{part}"' in run_by and (program == "litert-lm" or part in rest[0]), place
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, place
     elif program == "python":

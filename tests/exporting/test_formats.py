@@ -81,6 +81,10 @@ def test_a_bundle_reads_and_writes_as_the_file(bundle):
     for text in (WORDS, "a  b\n\tdef main", "狐 naïve"):
         if run.tokenizer.lossless or run.tokenizer.decode(run.tokenizer.encode(text)) == text:
             assert model.tokenize(text) == run.tokenizer.encode(text), text
+    # A message of a chat, whose content LiteRT-LM hands to the template in parts.
+    with model._engine.create_conversation() as conversation:
+        message = {"role": "user", "content": "the [fox]"}
+        assert conversation.render_message_to_string(message) == "the [fox]"
 
 
 def test_generate_by_the_command(bundle, capsys):
@@ -153,7 +157,11 @@ def test_a_bundle_of_a_model_with_every_part_passes(tmp_path):
 @pytest.mark.parametrize(
     "family, kind, message",
     [
-        ("lstm", "byte", "needs a model with key-value caches, and this is an lstm"),
+        (
+            "lstm",
+            "byte",
+            "needs a model with key-value caches, and one of the family lstm has none",
+        ),
         ("transformer", "word", "LiteRT-LM has no tokenizer of kind word"),
     ],
 )

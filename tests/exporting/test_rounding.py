@@ -159,28 +159,87 @@ def test_formats_of_other_layers():
     assert scale_bytes(MODELS["lstm"](), "int8") == 12 * (67 + 4 + 4 + 67)
 
 
-def test_the_table_of_a_tied_model_is_stored_once():
-    sizes = {"vocabulary_size": 300, "num_layers": 1, "hidden_dim": 16, "intermediate_dim": 20}
+def gemma3(vocabulary_size=300, hidden_dim=16, intermediate_dim=20, head_dim=8):
+    """A tied one with drawn weights: keras-hub draws the same keys and values, which the converter would store once."""
     backbone = keras_hub.models.Gemma3Backbone(
+        vocabulary_size=vocabulary_size,
+        num_layers=1,
+        hidden_dim=hidden_dim,
+        intermediate_dim=intermediate_dim,
         num_query_heads=2,
         num_key_value_heads=1,
-        head_dim=8,
+        head_dim=head_dim,
         image_size=16,
         vision_encoder=None,
-        **sizes,
     )
-    rng = np.random.default_rng(
-        0
-    )  # keras-hub draws the same keys and values, which the converter would store once.
+    rng = np.random.default_rng(0)
     backbone.set_weights([rng.normal(size=weight.shape) for weight in backbone.get_weights()])
-    model = cached_model(
-        keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None), T, 300
-    )
+    return keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None)
+
+
+def test_the_table_of_a_tied_model_is_stored_once():
+    model = cached_model(gemma3(), T, 300)
     found = rounded_numbers(convert_other(model, signatures(model, []), "int8"))
     assert [scales for numbers, scales in found if numbers.size == 300 * 16] == [300]
     assert sorted(part.size for part, _ in found) == sorted(
         part.size for part, _ in expected_numbers(model)
     )
+
+
+def numbers_in_blocks(content):
+    """The int4 constants of a file as the numbers that they stand for, sorted."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    found = {}
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if tensor.type != TensorType.INT4 or data is None:
+                continue
+            details = tensor.quantization.details
+            scales = model.buffers[subgraph.tensors[details.scales].buffer].data
+            pairs = np.frombuffer(data, np.uint8)
+            codes = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1, details.blockSize)
+            codes = np.where(codes > 7, codes.astype(np.int32) - 16, codes)
+            scales = np.frombuffer(scales, np.float16).astype(np.float32)
+            found[tensor.buffer] = np.sort((codes * scales[:, None]).reshape(-1))
+    return sorted(found.values(), key=lambda part: (part.size, part[0]))
+
+
+def grouped():
+    """Projections of grouped attention have kernels of three axes, the last one sums over two."""
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(V, 32)(ids)
+    x = x + keras.layers.GroupQueryAttention(32, 2, 1)(x, x, use_causal_mask=True)
+    x = keras.layers.Conv1D(32, 3, padding="causal")(x)
+    return keras.Model(ids, keras.layers.Dense(V)(x))
+
+
+@pytest.mark.parametrize("quantize, matrices", [("int4", 7), ("int4_all", 8)])
+def test_blocks_of_a_causal_lm_are_what_training_rounds(quantize, matrices):
+    model = cached_model(gemma3(64, 64, 96, 32), T, 64)
+    found = numbers_in_blocks(convert_other(model, signatures(model, [4]), quantize))
+    compare_blocks(model, found, quantize, matrices)
+
+
+def test_blocks_of_a_users_model_are_what_training_rounds():
+    """Kernels of convolutions have none, and neither has a table."""
+    model = cached_model(grouped(), T, V)
+    found = numbers_in_blocks(convert_other(model, signatures(model, []), "int4"))
+    compare_blocks(model, found, "int4", 5)
+
+
+def compare_blocks(model, found, quantize, matrices):
+    formats = weight_formats(model, quantize)
+    expected = [
+        np.sort(rounded(tf.convert_to_tensor(weight.value), formats[weight.path]).numpy().ravel())
+        for weight in model.weights
+        if formats[weight.path].bits == 4
+    ]
+    expected.sort(key=lambda part: (part.size, part[0]))
+    assert [part.size for part in found] == [part.size for part in expected]
+    assert len(found) == matrices
+    for have, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-6)
 
 
 def test_signatures_of_one_size_are_rounded():

@@ -53,6 +53,17 @@ def test_rounding_is_that_of_the_files_writer(bits, block, axis):
     assert len(np.unique(np.abs(expected[0, :32]))) <= 2 ** (bits - 1) + 1
 
 
+def test_a_kernel_of_three_axes_is_rounded_as_the_matrix_that_a_file_has():
+    """(4, 24, 32): 4 heads of 32 are summed over, in this order, for each of 24 outputs."""
+    kernel = np.random.default_rng(0).normal(size=(4, 24, 32)).astype(np.float32)
+    rows = kernel.transpose(1, 0, 2).reshape(24, 128)
+    form = WeightFormat(bits=4, axis=(0, 2), block=64)
+    found = fake_quantize(tf.constant(kernel), form).numpy()
+    expected = by_the_library(rows, 4, 64).reshape(24, 4, 32).transpose(1, 0, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert form.bytes_of(kernel.shape) == 4 * 24 * 32 // 2 + 2 * 24 * 2
+
+
 def test_a_block_too_weak_for_a_normal_scale_is_zero():
     weak = np.float32(6.9 * 2**-14)
     found = fake_quantize(

@@ -64,7 +64,7 @@ def test_beam_search_finds_the_best_text_where_greedy_does_not():
         ]
         best = max(texts, key=score)
         # With as many beams as there are texts nothing is lost.
-        found, greedy = (beam_search(step, beams, length, end) for beams in (100, 1))
+        found, greedy = (beam_search(step, beams, length, [end]) for beams in (100, 1))
         assert score(found) == pytest.approx(score(best))
         token, expected = end, []
         while len(expected) < length and (token := int(table[token].argmax())) != end:
@@ -72,6 +72,36 @@ def test_beam_search_finds_the_best_text_where_greedy_does_not():
         assert greedy == expected
         better += score(found) > score(greedy) + 1e-9
     assert better >= 3
+
+
+def test_beam_search_ends_with_any_of_the_stop_tokens():
+    rng = np.random.default_rng(1)
+    ends, length, by_the_second = [0, 3], 4, 0
+    for _ in range(20):
+        table = rng.normal(0, 2, (4, 4))
+        logs = table - np.log(np.exp(table).sum(-1, keepdims=True))
+
+        def step(tokens, parents, table=table):
+            return table[list(tokens)]
+
+        def score(text, logs=logs):
+            read = [0, *text]
+            if len(text) < length:
+                # The likelier end is the one that it has.
+                whole = [*text, max(ends, key=lambda end: logs[read[-1], end])]
+            else:
+                whole = text
+            return np.mean([logs[a, b] for a, b in zip(read, whole, strict=False)])
+
+        texts = [text for n in range(length + 1) for text in itertools.product((1, 2), repeat=n)]
+        found, greedy = (beam_search(step, beams, length, ends) for beams in (100, 1))
+        assert score(found) == pytest.approx(max(map(score, texts)))
+        token, expected = 0, []
+        while len(expected) < length and (token := int(table[token].argmax())) not in ends:
+            expected.append(token)
+        assert greedy == expected
+        by_the_second += token == 3
+    assert by_the_second >= 3
 
 
 def test_metrics_of_texts_by_hand():

@@ -26,6 +26,7 @@ from tfscale.tasks.kinds.translate import Translate
 from tfscale.tasks.model import TaskModel, load_task
 from tfscale.tasks.text_network import in_float32
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.training import train_tokenizer
 
 OURS = "ba be bi bo da de di do".split()
@@ -173,6 +174,20 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["exact_match"] > 0.8
     with open(folder / "int8" / "README.md") as file:
         assert "| Equal texts of Keras and file | 1" in file.read()
+
+
+def test_a_second_stop_token_ends_what_is_written(translated):
+    """The word in the middle of what the model says is made one."""
+    folder, _, model, _ = translated
+    assert model.predict_text("ba be do")["text"] == "no me ma"
+    stopping = load_task(str(folder / "task"))
+    plain = stopping.task.tokenizer
+    stops = SpecialTokens(stop_ids=(plain.encode("me")[0],))
+    stopping.task.tokenizer = plain.with_special(stops)
+    export_source(TaskSource(stopping), ExportConfig(output=str(folder / "stopping")))
+    for writer in (stopping, load(str(folder / "stopping"))):
+        for beams in (1, 2):
+            assert writer.predict_text("ba be do", beams=beams)["text"] == "no"
 
 
 def test_an_encoder_decoder_summarizes(summarized, capsys):

@@ -179,3 +179,10 @@ def hub_tokenizer(tokenizer: object) -> HubTokenizer:
 def tokenizer_in(model: keras.Model) -> object:
     """Returns the tokenizer in the preprocessor of a `CausalLM`; None for models without one."""
     return getattr(getattr(model, "preprocessor", None), "tokenizer", None)
+
+
+def token_table(model: keras.Model) -> int | None:
+    """Returns how many tokens the embedding of a `CausalLM` has; None where it does not say so, and
+    for other models."""
+    embedding = getattr(getattr(model, "backbone", None), "token_embedding", None)
+    return getattr(embedding, "input_dim", None)

@@ -100,12 +100,12 @@ class DeviceWriter(TaskFile):
     def write(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
         """Returns the tokens after the places (N,) of rows (N, T), one row after the other."""
         written = []
-        end_id = self.tokenizer.end_id
+        ends = self.tokenizer.stop_ids
         for row, start in zip(ids, starts, strict=True):
             with self._lock:
                 self._read(row, start)
                 step, length = self._step(beams), self.task.target_length
-                written.append(beam_search(step, beams, length, end_id))
+                written.append(beam_search(step, beams, length, ends))
         return written
 
     def _step(self, beams: int) -> Callable[[Sequence[int], Sequence[int]], np.ndarray]:

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 from ai_edge_litert.schema_py_generated import (
+    BlockwiseQuantizationT,
     Model,
     ModelT,
     OperatorCodeT,
@@ -77,10 +78,17 @@ def refuse_custom_operations(content: bytes) -> None:
 
 
 def unrounded_bytes(content: bytes | memoryview) -> int:
-    """Returns the bytes of large constants that no int8 tensor reads: biases, masks, positions."""
+    """Returns the bytes of large constants that no int8 or int4 tensor reads: biases, masks,
+    positions."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
-    rounded = {tensor.buffer for tensor in tensors if tensor.type == TensorType.INT8}
+    rounded = set()
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            if tensor.type in (TensorType.INT8, TensorType.INT4):
+                rounded.add(tensor.buffer)
+                details = getattr(tensor.quantization, "details", None)
+                if isinstance(details, BlockwiseQuantizationT):
+                    rounded.add(subgraph.tensors[details.scales].buffer)
     sizes = [
         0 if buffer.data is None or index in rounded else len(buffer.data)
         for index, buffer in enumerate(model.buffers)

@@ -4,7 +4,8 @@ Shapes: B rows, T tokens of a window, V vocabulary.
 """
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tfscale.compat.keras import layers_of, one_line, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.special import ids_of_stops
 from tfscale.training.wrapped_model import WrappedModel
 
 MOST_TOKENS = 32_768
@@ -71,20 +73,31 @@ def check_held_out(held_out: object, vocabulary: int | None = None) -> list[int]
     return ids.tolist()
 
 
-def own_tokenizer(tokenizer: object) -> Tokenizer | None:
+def own_tokenizer(tokenizer: object, stop_tokens: Sequence[str] = ()) -> Tokenizer | None:
     """Returns a tokenizer of tfscale: the one that was given, or one made of keras-hub's.
+
+    Args:
+        tokenizer: one of either; None if there is none.
+        stop_tokens: texts of special tokens that end a completion beside those that it names.
 
     Raises:
         ConfigError: it is something else.
         TokenizerError: a keras-hub tokenizer of another kind than byte-pair encoding or
-            SentencePiece.
+            SentencePiece, or a stop token that is not one of its special tokens.
     """
-    if tokenizer is None or isinstance(tokenizer, Tokenizer):
-        return tokenizer
+    if tokenizer is None:
+        return None
+    if isinstance(tokenizer, Tokenizer):
+        if not stop_tokens:
+            return tokenizer
+        name = f"the {tokenizer.kind} tokenizer"
+        added = ids_of_stops(stop_tokens, tokenizer.special_tokens, name)
+        stops = (*tokenizer.special.stop_ids, *added)
+        return tokenizer.with_special(dataclasses.replace(tokenizer.special, stop_ids=stops))
     if type(tokenizer).__module__.startswith("keras_hub."):
         from tfscale.runs.hub import tokenizer_of
 
-        return tokenizer_of(tokenizer)
+        return tokenizer_of(tokenizer, stop_tokens)
     raise ConfigError(
         "tokenizer must be one of tfscale, as tfscale.load_tokenizer(DATA_DIR) gives it, or of"
         f" keras-hub; received a {type(tokenizer).__name__}. Without a tokenizer, and with end_id=,"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from tfscale.compat.keras_hub import tokenizer_in
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.incoming import (
@@ -40,6 +41,7 @@ class TextOptions:
     end_id: int | None
     start_id: int | None
     cached: bool | None
+    stop_tokens: Sequence[str] = ()
 
 
 def export_language_model(network: keras.Model, text: TextOptions, config: ExportConfig) -> Report:
@@ -51,7 +53,7 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
         config: output folder and recipe.
     """
     check_length(text.sequence_length)
-    stream, tokenizer = check_held_out(text.held_out), own_tokenizer(text.tokenizer)
+    stream, tokenizer = check_held_out(text.held_out), _tokenizer(network, text)
     check_layers(network)
     if text.start_id is not None and tokenizer is not None:
         tokenizer = tokenizer.with_special(
@@ -60,6 +62,11 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
     with in_float32(network), _gives_logits(network, text.sequence_length) as softmax_left_out:
         decoder, reason = _decoder(network, text, tokenizer)
         if decoder is None or tokenizer is None:
+            if text.stop_tokens:
+                raise ConfigError(
+                    f"stop_tokens={list(text.stop_tokens)} are for a file that generates, and this"
+                    f" one scores: {reason}"
+                )
             windows = WindowSource(
                 _of_ids(network),
                 tokenizer,
@@ -67,6 +74,7 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
                 held_out=stream,
                 end_id=text.end_id,
                 start_id=text.start_id,
+                advice=f"give format='tflite' for this one, which scores: {reason}",
                 why_it_scores=reason,
                 softmax_left_out=softmax_left_out,
             )
@@ -84,6 +92,14 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
             raise ExportError(
                 f"{error}; with cached=False it becomes a file that scores"
             ) from error
+
+
+def _tokenizer(network: keras.Model, text: TextOptions) -> Tokenizer | None:
+    """Returns the tokenizer that was given, or else that of a `CausalLM` whose file generates."""
+    given: object = text.tokenizer
+    if given is None and is_causal_lm(network) and text.cached is not False:
+        given = tokenizer_in(network)
+    return own_tokenizer(given, text.stop_tokens)
 
 
 @contextlib.contextmanager
@@ -117,8 +133,8 @@ def _decoder(
         if not (text.cached or is_hub):
             return None, "no tokenizer was given"
         raise ConfigError(
-            "a file that generates needs a tokenizer: tfscale.runs.hub.tokenizer_of makes one of"
-            " keras-hub's; cached=False gives a file that scores"
+            f"a file that generates needs a tokenizer, and {type(network).__name__} has none: give"
+            " tokenizer=, one of keras-hub or of tfscale; cached=False gives a file that scores"
         )
     if text.cached is None and capabilities(network).decodes != "none":
         return None, "tfscale.export of its run folder gives a file that generates"

@@ -7,7 +7,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from tfscale.config import ExportConfig
+from tfscale.config import ExportConfig, Quantization
 from tfscale.config.options import checks_arguments
 from tfscale.errors import ConfigError
 from tfscale.exporting.incoming import (
@@ -41,7 +41,9 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
     tokenizer: Tokenizer | None = None,
     end_id: int | None = None,
     start_id: int | None = None,
-    quantize: Literal["none", "float16", "int8"] = "none",
+    stop_tokens: Sequence[str] = (),
+    format: Literal["tflite", "litertlm"] = "tflite",
+    quantize: Quantization = "none",
     cached: bool | None = None,
 ) -> Report:
     """Writes a Keras model of your own as a .tflite file, and proves that it is right.
@@ -72,12 +74,18 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
             text. How a text becomes a row is found by comparison.
         batch_size: rows of a call of the file, with `samples`; 0 is 1, or what the model is built
             for.
-        tokenizer: saved beside the file, which then also takes text; None if you bring your own.
+        tokenizer: saved beside the file, which then also takes text; None if you bring your own. A
+            `CausalLM` brings that of its preprocessor.
         end_id: the token after each document of `held_out`; the tokenizer's if it is left out.
         start_id: the token that the model reads before a text; the tokenizer's, or `end_id`, if it
             is left out.
-        quantize: "none", "float16" or "int8" (a scale for each row of a table and each output of a
-            matrix).
+        stop_tokens: texts of special tokens that end a completion beside those that the tokenizer
+            names, such as `<end_of_turn>`; models that were tuned for chats end their answers with
+            one, and the report's `turns_end_with` has the candidates.
+        format: "tflite"; or "litertlm", a bundle for LiteRT-LM, of a file that generates with
+            key-value caches alone.
+        quantize: as for `tfscale.export`: "none", "float16" or "int8" (a scale for each row of a
+            table and each output of a matrix); of a file that generates also "int4" and "int4_all".
         cached: whether the file generates, with a cache or a state; None where it can and there is
             a tokenizer.
 
@@ -89,9 +97,10 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
     Raises:
         DataError: `held_out` is empty or has ids that do not exist, `samples` are not the model's
             inputs, or the output folder is something else.
-        ConfigError: an argument out of range (int4 is for models of tfscale) or for the other kind
-            of model, no end token, a model that was never called, or one that cannot decode where
-            that is asked for.
+        ConfigError: an argument out of range or for the other kind of model, a format or a recipe
+            that is for a file that generates, no end token, a model that was never called, or one
+            that cannot decode where that is asked for.
+        TokenizerError: a stop token that the tokenizer does not have.
         ExportError: TFLite has no built-in operation for a part of the model, or the file computes
             something else; nothing was written.
 
@@ -114,6 +123,7 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
             "cached": cached is not None,
             "end_id": end_id is not None,
             "start_id": start_id is not None,
+            "stop_tokens": bool(stop_tokens),
         },
         {
             "targets": targets is not None,
@@ -122,10 +132,12 @@ def export_keras(  # noqa: PLR0913 - two kinds of models, each with what it is c
             "batch_size": bool(batch_size),
         },
     )
-    config = ExportConfig(output=output, quantize=quantize)
+    config = ExportConfig(output=output, format=format, quantize=quantize)
     with network_of(network) as plain:
         if samples is None:
-            text = TextOptions(sequence_length, held_out, tokenizer, end_id, start_id, cached)
+            text = TextOptions(
+                sequence_length, held_out, tokenizer, end_id, start_id, cached, stop_tokens
+            )
             return export_language_model(plain, text, config)
         tokenizer = own_tokenizer(tokenizer)
         check_layers(plain)

@@ -22,6 +22,13 @@ from tfscale.text.tokenizers import Tokenizer
 TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
 
+_PLAIN_TEXT = (
+    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endif %}{% endfor %}"
+)
+"""Template for a model of plain text: what is said is what it reads. LiteRT-LM hands a message over
+as a list of parts, also where a program gave a string."""
+
 
 def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
     """Refuses what LiteRT-LM cannot run, before anything is converted.
@@ -30,10 +37,17 @@ def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
         ExportError: a model without key-value caches, or a tokenizer that LiteRT-LM has no form
             for.
     """
-    if capabilities(network).decodes != "cache":
+    can = capabilities(network)
+    if can.decodes != "cache":
         raise ExportError(
-            "a .litertlm bundle needs a model with key-value caches, and this is an"
-            f" {network.config.family}; export it with --format tflite"
+            "a .litertlm bundle needs a model with key-value caches, and one of the family"
+            f" {network.config.family} has none; export it with format tflite"
+        )
+    others = [name for name in network.cache_spec() if not name.startswith("kv_cache_")]
+    if can.one_token or others:
+        raise ExportError(
+            "a .litertlm bundle holds key-value caches alone, and this model also carries"
+            f" {', '.join(others[:3])}; export it with format tflite"
         )
     if tokenizer.bundled_as is None:
         kinds = ", ".join(kind.kind for kind in TOKENIZERS if kind.bundled_as)
@@ -125,6 +139,5 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     metadata.sampler_params.p = 0.0
     metadata.sampler_params.temperature = 1.0
     metadata.supports_thinking = metadata.supports_function_calling = False
-    # A model of plain text: what is said is what it reads.
-    metadata.jinja_prompt_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    metadata.jinja_prompt_template = _PLAIN_TEXT
     return metadata.SerializeToString()

@@ -17,7 +17,7 @@ from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.scoring import WindowSource
-from tfscale.exporting.source import CONVERTED, Export, HeldOut, Source, SourceKind, TFLiteSource
+from tfscale.exporting.source import Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import (
     DecodingNetwork,
     convert_other,
@@ -33,6 +33,7 @@ from tfscale.models.capability import capabilities
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import weight_formats
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.special import turns_end_with
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
@@ -173,8 +174,8 @@ class TextSource(TFLiteSource):
 class CachedSource(TextSource):
     """Somebody's own Keras model that decodes with a key-value cache or a state.
 
-    Its folder is that of a network of tfscale, with the same signatures and the same comparison.
-    Weights are stored as TFLite's converter stores them.
+    Its folder is that of a network of tfscale, with the same signatures, recipes, formats and
+    comparison.
 
     Args:
         model: see `tfscale.models.decoding.cached_model`.
@@ -183,7 +184,6 @@ class CachedSource(TextSource):
         softmax_left_out: whether the model by itself gives probabilities.
     """
 
-    recipes = CONVERTED
     network: CachedModel
     converted = True
 
@@ -217,6 +217,9 @@ class CachedSource(TextSource):
         report["versions"] = versions()
         report["held_out"] = {"source": held_out.origin, "tokens": len(held_out.tokens)}
         report["decodes"] = True
+        stops = self.tokenizer.stop_ids
+        report["stop_tokens"] = [self.tokenizer.piece(id) for id in stops]
+        report["turns_end_with"] = turns_end_with(self.tokenizer.special_tokens, stops)
         if self.softmax_left_out:
             report["softmax_left_out"] = True
 

@@ -34,6 +34,7 @@ from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import scale_bytes
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
@@ -67,8 +68,8 @@ def compare_file(
         held_out: ids of held-out text, end tokens included; each is predicted once.
         quantize: the recipe, which decides the limits.
         threads: CPU threads of the runtime.
-        converted: the network is not one of ours: the converter may fold its weights, and it is
-            compared as it is.
+        converted: the network is not one of ours: the converter may fold its weights and has
+            constants that nobody knows of.
         document_mask: each document is compared by itself, as it is scored.
 
     Returns:
@@ -81,16 +82,17 @@ def compare_file(
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     exact = float32_copy(network)
-    limits = limits_of(network, quantize, converted)
+    # What the converter makes of other people's weights in float16 is known to it alone.
+    as_stored = recipe(quantize).rounds or not (converted or keeps_weights(quantize))
+    limits = limits_of(network, quantize, converted and not as_stored)
     speed: Benchmark
     completions, perplexities = {}, {}
-    kept = converted or keeps_weights(quantize)
     with contextlib.ExitStack() as stack:
         # Logits that are not finite become NaN in every figure, and NaN is within no limit.
         stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
         windows = Windows(exact, stream, *ends)
         keras_perplexity = windows.score.perplexity
-        if not kept:
+        if as_stored:
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
         rounded_perplexity = windows.score.perplexity
@@ -113,7 +115,7 @@ def compare_file(
     with mapped(path) as content:
         counts, others = operations(content), unrounded_bytes(content)
     sizes = sizes_of(network, quantize, path)
-    check_size(checks, sizes, counts, others, scale_bytes(network, quantize), converted)
+    check_size(checks, sizes, counts, others, scale_bytes(network, quantize), quantize, converted)
     return {
         "tokens": len(stream),
         "perplexity": {

@@ -60,6 +60,7 @@ class Report(TypedDict, total=False):
 
     `decodes` says whether a language model's file generates, and `why_it_scores` why it does not;
     `softmax_left_out` that the network gives probabilities, and the file their logits.
+    `stop_tokens` end a completion; `turns_end_with` are tokens of chat formats that do not.
     `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
     say on what the comparison was made. `quality` is by the output's name.
     """
@@ -75,6 +76,8 @@ class Report(TypedDict, total=False):
     decodes: bool
     why_it_scores: str
     softmax_left_out: bool
+    stop_tokens: list[str]
+    turns_end_with: list[str]
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]

@@ -35,7 +35,12 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
             logits = network(ids)
     """
     formats = weight_formats(network, quantize)
-    changed = [weight for weight in network.weights if formats[weight.path].bits < 32]
+    # A weight without a format, such as a seed, is no number of the file.
+    changed = [
+        weight
+        for weight in network.weights
+        if weight.path in formats and formats[weight.path].bits < 32
+    ]
     with scratch_folder("tfscale-export-") as folder:
         kept: list[tuple[keras.Variable, StoredValues]] = []
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tfscale.config import Quantization
 from tfscale.exporting.report import Checks, Sizes
 from tfscale.exporting.tflite import DecodingNetwork
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 
 _READ_BYTES = 1 << 20
@@ -38,13 +39,14 @@ def check_size(
     counts: Mapping[str, Mapping[str, int]],
     others: int,
     scales: int,
+    quantize: Quantization,
     converted: bool,
 ) -> None:
     """Checks the size: less than the weights means lost ones, more means some stored twice.
 
     The graph takes up to 600 bytes an operation. How much the converter folds of other people's
-    models, and which constants they have, is not known: only their int8 files are checked, whose
-    constants differ from the weights by their type.
+    models, and which constants they have, is not known: only their files in int8 and int4 are
+    checked, whose constants differ from the weights by their type.
     """
     graph = (
         600 * sum(sum(names.values()) for names in counts.values()) + sizes["weight_bytes"] // 10
@@ -58,6 +60,6 @@ def check_size(
             int(0.9 * sizes["weight_bytes"]),
         )
         checks.add("file_bytes (weights stored once)", sizes["file_bytes"], "<=", most)
-    elif scales:
+    elif recipe(quantize).rounds:
         size = sizes["file_bytes"] - others
         checks.add("rounded_bytes (weights stored once)", size, "<=", most)

@@ -256,7 +256,7 @@ def convert_other(
     Args:
         network: has the weights.
         functions: concrete functions by the name of their signature.
-        quantize: "none", "float16" or "int8", as for `export_tflite`.
+        quantize: as for `export_tflite`.
         module: has other variables that the functions read.
 
     Raises:

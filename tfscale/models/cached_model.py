@@ -54,7 +54,7 @@ class CachedModel(HasLayers, abc.ABC):
         if logits < config.vocabulary_size:
             raise ConfigError(
                 f"the tokenizer has {config.vocabulary_size} tokens and the model logits for"
-                f" {logits}"
+                f" {logits}; they do not belong together"
             )
         self.weights, self.trainable_weights = model.weights, model.trainable_weights
 

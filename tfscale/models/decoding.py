@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of
-from tfscale.compat.keras_hub import new_cache
+from tfscale.compat.keras_hub import new_cache, token_table
 from tfscale.errors import ConfigError
 from tfscale.models.cached_model import CachedModel, DecoderConfig
 from tfscale.models.stepping.comparison import compared_model
@@ -76,6 +76,12 @@ def cached_model(model: keras.Model, sequence_length: int, vocabulary_size: int)
         cached_model(network, 128, tokenizer.vocabulary_size).cache_spec()
     """
     check_context(model, sequence_length)
+    table = token_table(model)
+    if table is not None and table < vocabulary_size:
+        raise ConfigError(
+            f"the tokenizer has {vocabulary_size} tokens and the model logits for {table}; they do"
+            " not belong together"
+        )
     config = DecoderConfig(vocabulary_size, sequence_length)
     return _HubCausalLM(model, config) if is_causal_lm(model) else compared_model(model, config)
 
@@ -87,7 +93,8 @@ def check_context(model: keras.Model, sequence_length: int) -> None:
         ConfigError: names the layer.
     """
     for layer in layers_of(model):
-        if getattr(layer, "compute_dtype", "float32") not in ("float32", None):
+        # The tokenizer of a preset is a layer that computes in int32.
+        if getattr(layer, "compute_dtype", None) in ("float16", "bfloat16", "float64"):
             raise ConfigError(
                 f"layer {layer.name!r} computes in {layer.compute_dtype}; files are made of models"
                 ' in float32: build or load it with dtype="float32" and the same weights'

@@ -29,7 +29,8 @@ class WeightFormat:
         bits: 32, 16, 8 or 4 of each number.
         axis: the axis that products sum over, or the several: 0 of a kernel (D, F), 1 of a table
             (V, D). All weights along it share a scale, if there is no `block`.
-        block: the number of weights along `axis` that share a scale; 0 for all.
+        block: the number of weights along `axis` that share a scale; 0 for all. Several axes are
+            laid out as one, the last of them the fastest.
         gates: if not 0, the last axis is cut into as many equal parts, and all weights of a part
             share a scale.
     """
@@ -66,12 +67,14 @@ class StoredWeight:
         is_table: whether its rows are looked up by ids.
         fused_gates: parts of its last axis that must share a scale each, because the weight belongs
             to an LSTM that is one operation for a whole window; 0 for any other.
+        convolved: whether it is the kernel of a convolution, which the runtime has no blocks for.
     """
 
     shape: tuple[int, ...]
     summed_axes: tuple[int, ...] | None
     is_table: bool = False
     fused_gates: int = 0
+    convolved: bool = False
 
 
 class Recipe(abc.ABC):

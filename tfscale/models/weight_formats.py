@@ -9,7 +9,11 @@ Vectors stay float32. A table that is also the output projection is one table.
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
 
+import dataclasses
+import math
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras import layers_of, own_variables
@@ -42,6 +46,7 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
                 summed_axes=_summed_axes(layer, weight),
                 is_table=weight.name == "embeddings",
                 fused_gates=4 if id(layer) in fused else 0,
+                convolved=len(weight.shape) > 2 and not isinstance(layer, keras.layers.EinsumDense),
             )
         )
         for layer, weight in _weights(network)
@@ -96,6 +101,8 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     Example:
         fake_quantize(tf.constant([[0.5, -1.0]]), WeightFormat(bits=8, axis=1))   # [[64 / 127, -1]]
     """
+    if form.block and isinstance(form.axis, tuple):
+        return _in_matrix(weight, form)
     largest = 2.0 ** (form.bits - 1) - 1
     values = tf.stop_gradient(weight)
     axis = form.axis
@@ -118,6 +125,18 @@ def fake_quantize(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
     lowest = -largest if form.bits == 8 else -largest - 1
     rounded = tf.clip_by_value(tf.round(values / scale), lowest, largest) * scale
     return weight + tf.stop_gradient(tf.reshape(rounded, weight.shape) - weight)
+
+
+def _in_matrix(weight: tf.Tensor, form: WeightFormat) -> tf.Tensor:
+    """Returns `fake_quantize` in blocks of a kernel that sums over several axes, or has outputs of
+    several: a file holds it as a matrix."""
+    summed = form.axis if isinstance(form.axis, tuple) else (form.axis,)
+    kept = [axis for axis in range(len(weight.shape)) if axis not in summed]
+    order = [*summed, *kept]
+    moved = tf.transpose(weight, order)
+    rows = math.prod(weight.shape[axis] for axis in summed)
+    matrix = fake_quantize(tf.reshape(moved, (rows, -1)), dataclasses.replace(form, axis=0))
+    return tf.transpose(tf.reshape(matrix, moved.shape), np.argsort(order))
 
 
 def rounded(weight: tf.Tensor, form: WeightFormat | None) -> tf.Tensor:

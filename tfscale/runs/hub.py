@@ -1,7 +1,6 @@
 """A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train,
 compress, export."""
 
-import re
 from collections.abc import Sequence
 
 import keras
@@ -19,10 +18,7 @@ from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
-from tfscale.text.tokenizers.special import SpecialTokens, few
-
-_ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
-"""The tokens that end an answer in the chat formats of Gemma, Llama 3, Qwen and Phi."""
+from tfscale.text.tokenizers.special import SpecialTokens, ids_of_stops, turns_end_with
 
 
 @checks_arguments
@@ -84,11 +80,7 @@ def import_(
         "tokenizer": ours.kind,
         "start_token": ours.piece(ours.start_id) if ours.prompt_start else None,
         "stop_tokens": [ours.piece(id) for id in ours.stop_ids],
-        "turns_end_with": [
-            text
-            for text, id in ours.special_tokens.items()
-            if _ENDS_A_TURN.fullmatch(text) and id not in ours.stop_ids
-        ],
+        "turns_end_with": turns_end_with(ours.special_tokens, ours.stop_ids),
     }
     # These models were trained by AdamW or the like.
     options = TrainConfig(optimizer="adamw", precision=precision)
@@ -125,14 +117,7 @@ def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     else:
         ours = _byte_pairs(source)
     stops = [] if source.second_end_id is None else [source.second_end_id]
-    for text in stop_tokens:
-        if text not in ours.special_tokens:
-            raise TokenizerError(
-                f"{text!r} is not a special token of {source.name}, whose special tokens"
-                f" are {few(ours.special_tokens)}; a text that ends a completion is given to"
-                " generate, as stop"
-            )
-        stops.append(ours.special_tokens[text])
+    stops += ids_of_stops(stop_tokens, ours.special_tokens, source.name)
     return ours.with_special(
         SpecialTokens(
             start_id=source.start_id,

@@ -9,7 +9,10 @@ import numpy as np
 
 
 def beam_search(
-    step: Callable[[Sequence[int], Sequence[int]], np.ndarray], beams: int, length: int, end: int
+    step: Callable[[Sequence[int], Sequence[int]], np.ndarray],
+    beams: int,
+    length: int,
+    ends: Sequence[int],
 ) -> list[int]:
     """Writes a text by beam search (Graves 2012; Sutskever et al. 2014).
 
@@ -23,33 +26,34 @@ def beam_search(
             has the end token and number 0.
         beams: most hypotheses that are kept.
         length: most tokens that are written.
-        end: the end token.
+        ends: the tokens that end a text; the first of them is read before it.
 
     Returns:
-        The tokens, without the end token.
+        The tokens, without the one that ended them.
 
     Example:
-        beam_search(step, beams=4, length=32, end=0)
+        beam_search(step, beams=4, length=32, ends=tokenizer.stop_ids)
     """
     alive: list[tuple[float, list[int]]] = [(0.0, [])]
     ended: list[tuple[float, list[int]]] = []
-    logits = step([end], [0])
+    logits = step([ends[0]], [0])
     for turn in range(1, length + 1):
         logits = np.asarray(logits, np.float64)
         logs = logits - logits.max(-1, keepdims=True)
         logs -= np.log(np.exp(logs).sum(-1, keepdims=True))
         scores = (logs + np.array([score for score, _ in alive])[:, None]).ravel()
-        # At most one of each hypothesis is its end, so twice as many hold enough that go on.
-        best = np.argsort(-scores, kind="stable")[: 2 * beams]
+        # Besides the ends of each hypothesis, of which one is the rule, as many hold enough that
+        # go on.
+        best = np.argsort(-scores, kind="stable")[: (1 + len(ends)) * beams]
         going: list[tuple[float, list[int]]] = []
         parents = []
         for rank, place in enumerate(best):
             parent, token = divmod(int(place), logits.shape[-1])
             tokens = alive[parent][1]
-            if token != end and len(going) < beams:
+            if token not in ends and len(going) < beams:
                 going.append((float(scores[place]), [*tokens, token]))
                 parents.append(parent)
-            elif token == end and rank < beams:
+            elif token in ends and rank < beams:
                 ended.append((float(scores[place]) / turn, tokens))
         alive = going
         if len(ended) >= beams or turn == length or not alive:

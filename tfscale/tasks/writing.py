@@ -49,13 +49,13 @@ class GreedyWriter:
         self._loop = tf.function(self._write)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-        """Returns the tokens of each row without the end token.
+        """Returns the tokens of each row without the one that ended it.
 
         Args:
             ids: rows (N, T) with empty target parts.
             starts: their `Encoded.start` (N,).
         """
-        end, written = self.task.tokenizer.end_id, []
+        written = []
         # One row is not filled up to a batch.
         size = _BATCH if len(ids) > 1 else 1
         for at in range(0, len(ids), size):
@@ -64,12 +64,12 @@ class GreedyWriter:
             full_rows = np.pad(rows, [(0, missing), (0, 0)], "edge")
             full_places = np.pad(places, (0, missing), "edge")
             for row in self._loop(full_rows, full_places).numpy()[: len(rows)].tolist():
-                written.append(row[: row.index(end)] if end in row else row)
+                written.append(self.task.before_end(row))
         return written
 
     def _write(self, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         rows, end, length = ids.shape[0], self.task.tokenizer.end_id, self.task.target_length
-        source_length = self.task.source_length
+        source_length, stops = self.task.source_length, tf.constant(self.task.tokenizer.stop_ids)
 
         def step(turn, last, tokens, ended, state):
             logits, state = self.network.step(last, state, turn, source_length)
@@ -78,7 +78,8 @@ class GreedyWriter:
             likeliest = tf.where(ended, end, likeliest)
             places = tf.stack([tf.range(rows), tf.fill((rows,), turn)], 1)
             tokens = tf.tensor_scatter_nd_update(tokens, places, likeliest)
-            return turn + 1, likeliest, tokens, ended | (likeliest == end), state
+            ended |= tf.reduce_any(likeliest[:, None] == stops, axis=1)
+            return turn + 1, likeliest, tokens, ended, state
 
         def goes_on(turn, last, tokens, ended, state):
             return (turn < length) & ~tf.reduce_all(ended)
@@ -119,16 +120,16 @@ class BeamWriter:
         self._begin, self._follow = tf.function(begin), tf.function(follow)
 
     def __call__(self, ids: np.ndarray, starts: np.ndarray, beams: int) -> list[list[int]]:
-        """Returns the tokens of each row without the end token.
+        """Returns the tokens of each row without the one that ended it.
 
         Args:
             ids: rows (N, T) with empty target parts.
             starts: their `Encoded.start` (N,).
             beams: most hypotheses that are kept.
         """
-        length, end = self.task.target_length, self.task.tokenizer.end_id
+        length, ends = self.task.target_length, self.task.tokenizer.stop_ids
         steps = (self._step(row, int(start), beams) for row, start in zip(ids, starts, strict=True))
-        return [beam_search(step, beams, length, end) for step in steps]
+        return [beam_search(step, beams, length, ends) for step in steps]
 
     def _step(
         self, row: np.ndarray, start: int, beams: int

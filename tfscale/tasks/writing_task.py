@@ -12,6 +12,7 @@ vocabulary.
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -176,9 +177,12 @@ class WritingTask(Task):
         """Returns the text of the likeliest tokens after a target that is known."""
         first = encoded.start - self.first_logit
         tokens = logits[first : first + self.target_length].argmax(-1).tolist()
-        end = self.tokenizer.end_id
-        tokens = tokens[: tokens.index(end)] if end in tokens else tokens
-        return {"text": self.tokenizer.decode(tokens).strip()}
+        return {"text": self.tokenizer.decode(self.before_end(tokens)).strip()}
+
+    def before_end(self, tokens: list[int]) -> list[int]:
+        """Returns the tokens before the first of the tokenizer's stop tokens."""
+        stops = self.tokenizer.stop_ids
+        return list(itertools.takewhile(lambda token: token not in stops, tokens))
 
     def show(self, prediction: JsonObject) -> str:
         return str(prediction["text"])

@@ -1,5 +1,7 @@
 """The recipe "int4": matrices in blocks of weights that share a scale."""
 
+import math
+
 from tfscale.models.recipe import StoredWeight, WeightFormat, block_of
 from tfscale.models.recipes.int8 import Int8
 from tfscale.registry import register
@@ -24,10 +26,10 @@ class Int4(Int8):
 
     def format_of(self, weight: StoredWeight) -> WeightFormat:
         in_int8 = super().format_of(weight)
-        axis = in_int8.axis
-        if in_int8.bits != 8 or in_int8.gates or isinstance(axis, tuple):
+        axes = weight.summed_axes
+        if axes is None or in_int8.bits != 8 or in_int8.gates or weight.convolved:
             return in_int8
-        block = block_of(weight.shape[axis])
+        block = block_of(math.prod(weight.shape[axis] for axis in axes))
         if not block or (weight.is_table and not self.tables_in_blocks):
             return in_int8
-        return WeightFormat(bits=4, axis=axis, block=block)
+        return WeightFormat(bits=4, axis=in_int8.axis, block=block)
