@@ -124,7 +124,9 @@ def test_the_file_stops_where_keras_hub_stops(gemma, export, tmp_path):
     """The tokenizer is the model's own."""
     eos, turn = 1, gemma.preprocessor.tokenizer.token_to_id("<end_of_turn>")
     length = COUNT + 4
-    expected = gemma.generate(PROMPT, max_length=length, stop_token_ids=[eos, turn])
+    # keras-hub writes the token that ended the text, a piece that its user defined, too.
+    ended = gemma.generate(PROMPT, max_length=length, stop_token_ids=[eos, turn])
+    expected = ended.removesuffix("<end_of_turn>")
     without = gemma.generate(PROMPT, max_length=length)
     assert without.startswith(expected) and len(PROMPT) + 3 < len(expected) < len(without)
     report = export()
@@ -201,7 +203,7 @@ def test_mistakes(gemma, export, tmp_path):
             " which scores: cached=False was given",
         ),
         (own, byte | {"format": "litert"}, ConfigError, "format: expected one of tflite, litertlm"),
-        (own, byte | {"quantize": "int3"}, ConfigError, "quantize: expected one of none, "),
+        (own, byte | {"quantize": "int3"}, ConfigError, "quantize: expected one of .*int4_all"),
         (
             own,
             byte | {"quantize": "int4", "cached": False},

@@ -89,6 +89,8 @@ def export_language_model(network: keras.Model, text: TextOptions, config: Expor
             source = CachedSource(decoder, tokenizer, stream, softmax_left_out)
             return export_source(source, config)
         except ExportError as error:
+            if config.format != "tflite":  # A file that scores has no other form.
+                raise
             raise ExportError(
                 f"{error}; with cached=False it becomes a file that scores"
             ) from error
