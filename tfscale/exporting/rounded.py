@@ -17,7 +17,7 @@ from tfscale.files.scratch import scratch_folder
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import store, weight_formats
 
-_PART = 1 << 22
+_PART = 1 << 20
 """Numbers that are rounded at a time."""
 
 

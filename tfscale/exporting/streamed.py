@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import INT4_LARGEST, SMALLEST_SCALE
 
-_PART = 1 << 22
+_PART = 1 << 20
 """Numbers that are in memory at a time."""
 _INT8_LARGEST = 127
 _LEAST = 1e-9

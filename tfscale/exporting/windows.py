@@ -14,9 +14,11 @@ from tfscale.data.pipeline import text_windows
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.models.capability import capabilities
 from tfscale.models.logits import spread
+from tfscale.models.network import as_language_network
+from tfscale.models.projecting import projection
 from tfscale.text.score import Score, token_nll
 
-Projection = Callable[[tf.Tensor], tf.Tensor]
+Projection = Callable[[tf.Tensor], np.ndarray]
 _LOGITS = 1 << 22
 """Logits that are in memory at a time."""
 
@@ -31,12 +33,17 @@ class Part(NamedTuple):
     begins: bool
 
 
-def projection(network: DecodingNetwork) -> Projection | None:
-    """Returns the function from hidden states to logits; None for a model that has none.
-
-    It is a graph, in which the table of a tied output is not transposed into a copy.
-    """
-    return tf.function(network.project) if capabilities(network).has_hidden_states else None
+def _projection(network: DecodingNetwork) -> Projection | None:
+    """Returns the function from hidden states to logits; None for a model that has none."""
+    if not capabilities(network).has_hidden_states:
+        return None
+    ours = as_language_network(network)
+    if ours is None:
+        return lambda hidden: np.asarray(network.project(hidden), np.float32)
+    axes = ours.vocabulary_axes()
+    return projection(
+        ours.project, [(weight, axes[weight.path]) for weight in ours.output_variables]
+    )
 
 
 class Reading:
@@ -48,7 +55,7 @@ class Reading:
     Args:
         network: computes in float32.
         ids: (T,), at most a window.
-        project: what `projection` gives for the network.
+        project: what `_projection` gives for the network.
     """
 
     def __init__(self, network: DecodingNetwork, ids: np.ndarray, project: Projection | None):
@@ -59,14 +66,14 @@ class Reading:
         hidden = (
             network(window[None], training=False)
             if project is None
-            else (network.hidden_states(window[None]))
+            else network.hidden_states(window[None])
         )
         self._project, self._kept = project, tf.convert_to_tensor(hidden)[0, : len(ids)]
 
     def logits(self, start: int, end: int) -> np.ndarray:
         """Returns the logits (N, V) after the tokens from `start` to before `end`."""
         kept = self._kept[start:end]
-        return np.asarray(kept if self._project is None else self._project(kept), np.float32)
+        return np.asarray(kept, np.float32) if self._project is None else self._project(kept)
 
 
 class Windows:
@@ -105,7 +112,7 @@ class Windows:
                 [part for row, cut in zip(rows, cuts, strict=True) for part in np.split(row, cut)]
                 for rows in (self.inputs, self.targets)
             )
-        self._project = projection(reference)
+        self._project = _projection(reference)
         self.readings = [Reading(reference, row, self._project) for row in self.inputs]
 
     def parts(self) -> Iterator[Part]:

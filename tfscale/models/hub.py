@@ -14,7 +14,6 @@ import inspect
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfscale.compat import keras_hub as hub
 from tfscale.compat.keras_weights import assign_rows, put_on_disk, weights_from_files
@@ -24,6 +23,7 @@ from tfscale.errors import ConfigError
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_reader import HubReader
+from tfscale.models.projecting import projection
 from tfscale.models.transformer import TransformerLM
 from tfscale.registry import HUB_READERS
 
@@ -74,7 +74,7 @@ def from_keras_hub(
     backbone = reader.backbone
     config = _config(reader, sequence_length, vocabulary_size)
     ids, places = _compared_tokens(config)
-    expected = _logits(reader, ids, places)[..., : config.vocabulary_size]
+    expected = _logits(reader, ids, places, config.vocabulary_size)
     with scratch_folder("tfscale-import-") as folder:
         if consume:
             put_on_disk(backbone, folder)
@@ -195,14 +195,15 @@ def _compared_tokens(config: TransformerConfig) -> tuple[np.ndarray, np.ndarray]
     return ids, np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int32))
 
 
-def _logits(reader: HubReader, ids: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Returns the logits of the model with its output table after some tokens."""
+def _logits(reader: HubReader, ids: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """Returns the logits of the model with its output table after some tokens, `size` of each."""
     backbone = reader.backbone
     hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}, training=False)
     chosen = keras.ops.take(hidden, places, axis=1)
-    # As a graph, where the table of a tied output is not transposed into a copy.
-    project = tf.function(lambda hidden: backbone.token_embedding(hidden, reverse=True))
-    return np.asarray(project(chosen), np.float32)
+    table = backbone.token_embedding
+    output = (table.embeddings, 0) if table.tie_weights else (table.reverse_embeddings, 1)
+    logits = projection(lambda hidden: table(hidden, reverse=True), [output], size)(chosen)
+    return logits[..., :size]
 
 
 def _check_same(
@@ -214,7 +215,9 @@ def _check_same(
 ) -> None:
     """Checks that the logits of a network are those of the model that it was read from."""
     chosen = keras.ops.take(network.hidden_states(ids), places, axis=1)
-    logits = np.asarray(tf.function(network.project)(chosen), np.float32)
+    axes = network.vocabulary_axes()
+    outputs = [(weight, axes[weight.path]) for weight in network.output_variables]
+    logits = projection(network.project, outputs, network.config.vocabulary_size)(chosen)
     spread = float(np.std(expected - expected.mean(-1, keepdims=True))) or 1e-12
     error = float(np.abs(logits - expected).max()) / spread
     if not error <= _TOLERANCE:
