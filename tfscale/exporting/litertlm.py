@@ -108,10 +108,13 @@ def compare_bundle(checks: Checks, report: Report, folder: str, bundle: str) -> 
     """
     file = load(folder)
     tokenizer, prompt = file.tokenizer, report["greedy"]["prompt"]
-    expected = file.generate(prompt, GREEDY_TOKENS)
+    # LiteRT-LM ends a token earlier where the context is full.
+    room = (file.context_length or 0) - len(tokenizer.prompt_ids(tokenizer.encode(prompt)))
+    count = max(1, min(GREEDY_TOKENS, room))
+    expected = file.generate(prompt, count)
     del file  # Two runtimes at a time would hold the weights twice.
     bundled = BundleModel(bundle)
-    written = bundled.generate(prompt, GREEDY_TOKENS)
+    written = bundled.generate(prompt, count)
     same_ids = bundled.tokenize(prompt) == tokenizer.encode(prompt)
     checks.add("bundle_ids_equal", int(same_ids), "==", 1)
     checks.add("bundle_text_equal", int(written.text in _texts(tokenizer, expected.text)), "==", 1)
