@@ -68,9 +68,6 @@ def gemma(sample):
         use_sliding_window_attention=True,
         sliding_window_size=6,
     )
-    rng = np.random.default_rng(1)
-    for weight in backbone.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.3, weight.shape))
     model = hub.Gemma3CausalLM(
         backbone=backbone, preprocessor=hub.Gemma3CausalLMPreprocessor(tokenizer)
     )
@@ -83,12 +80,20 @@ def gemma(sample):
         if len(tokenizer.id_to_token(id)) > 1 and tokenizer.id_to_token(id)[0] != "<"
     ]
     table = backbone.token_embedding.embeddings
-    values = table.numpy() * np.isin(np.arange(size), words)[:, None]
-    table.assign(values)
-    # Which token is called <end_of_turn> is a matter of the table's rows.
+    # Which token is called <end_of_turn> is a matter of the table's rows: one that is said after
+    # some others. Random weights may say the same three for ever, others do not.
     prompt = [2, *np.asarray(tokenizer(PROMPT)).tolist()]
-    said = greedy(model, prompt, COUNT)
-    token = next(id for id in said[3:] if id not in (*said[:3], *prompt))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for weight in backbone.trainable_weights:
+            weight.assign(rng.normal(float(weight.path.endswith("scale")), 0.3, weight.shape))
+        values = table.numpy() * np.isin(np.arange(size), words)[:, None]
+        table.assign(values)
+        said = greedy(model, prompt, COUNT)
+        later = [id for id in said[3:] if id not in (*said[:3], *prompt)]
+        if later:
+            break
+    token = later[0]
     turn = tokenizer.token_to_id("<end_of_turn>")
     values[[turn, token]] = values[[token, turn]]
     table.assign(values)
