@@ -97,7 +97,8 @@ class Placeholders:
                     return False
                 tensor = subgraph.tensors[given.tensorIndex]
                 tensor.buffer = first + index
-                tensor.name = self.weights[index].path.encode()
+                # litert-quantizer wants names that are the only ones in the file.
+                tensor.name = signature.signatureKey + b"/" + self.weights[index].path.encode()
                 subgraph.inputs = [place for place in subgraph.inputs if place != given.tensorIndex]
             signature.inputs = kept
         return True
