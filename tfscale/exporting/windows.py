@@ -41,9 +41,8 @@ def _projection(network: DecodingNetwork) -> Projection | None:
     if ours is None:
         return lambda hidden: np.asarray(network.project(hidden), np.float32)
     axes = ours.vocabulary_axes()
-    return projection(
-        ours.project, [(weight, axes[weight.path]) for weight in ours.output_variables]
-    )
+    outputs = [(weight, axes[weight.path]) for weight in ours.output_variables]
+    return projection(ours.project, outputs, ours.config.vocabulary_size)
 
 
 class Reading:
