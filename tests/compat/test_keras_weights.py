@@ -24,7 +24,7 @@ def make(seed):
     return keras.Sequential([keras.Input((4,), dtype="int32"), *layers])
 
 
-def test_a_file_is_written_and_read_in_parts(tmp_path):
+def test_a_file_is_written_and_read(tmp_path):
     path, model = str(tmp_path / "model.keras"), make(1)
     with weights_to_files():
         model.save(path)
@@ -36,7 +36,7 @@ def test_a_file_is_written_and_read_in_parts(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_bfloat16_is_read_in_parts(tmp_path, dtype):
+def test_bfloat16_is_read(tmp_path, dtype):
     path = str(tmp_path / "model.weights.h5")
     keras.utils.set_random_seed(1)
     models = []

@@ -8,14 +8,11 @@ import numpy as np
 
 from tests.gpt2 import gpt2
 from tfscale.config import LSTMConfig, TrainConfig
-from tfscale.exporting.converter import silence
 from tfscale.exporting.parity import compare_file
 from tfscale.exporting.report import Checks
-from tfscale.exporting.rounding import round_weights
 from tfscale.exporting.tflite import export_tflite, usable_prefill_lengths
 from tfscale.files.paths import sha256_file, write_json
 from tfscale.models import build_network
-from tfscale.models.recipe import recipe
 
 PREFILL_LENGTHS = [4, 8]
 TEXT = "The quick brown fox jumps over the lazy dog; naïve café, 狐. " * 2 + "Again."
@@ -49,10 +46,7 @@ def make_network(family, precision="float32", seed=0):
 
 @functools.cache
 def make_file(family, quantize):
-    """The file of a family; those whose weights are rounded come from one conversion, as `convert` makes them."""
-    if recipe(quantize).rounds:
-        with silence():
-            return round_weights(make_file(family, "none"), quantize)
+    """The file of a family, converted once."""
     return export_tflite(make_network(family), quantize, PREFILL_LENGTHS)
 
 

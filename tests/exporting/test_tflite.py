@@ -91,12 +91,6 @@ def test_only_builtin_operations_without_loops(family, quantize):
     assert ("EMBEDDING_LOOKUP" in names) == quantize.startswith("int")
 
 
-@pytest.mark.parametrize("quantize", ["int8", "int4_all"])
-def test_one_call_converts_and_rounds(quantize):
-    """`make_file` takes the two steps one by one, so that a network is converted once."""
-    assert export_tflite(make_network("lstm"), quantize) == make_file("lstm", quantize)
-
-
 def test_decode_is_the_first_subgraph():
     assert list(operations(make_file("transformer", "int8")))[0] == "decode"
 
@@ -144,8 +138,8 @@ def test_lost_weights_are_refused():
     with silence():
         content = tf.lite.TFLiteConverter.from_concrete_functions([function], network).convert()
     with pytest.raises(ExportError, match="the converter lost weights"):
-        check_weights_present(content, stored_bytes(network, "none"))
-    check_weights_present(make_file("lstm", "none"), stored_bytes(network, "none"))
+        check_weights_present(len(content), stored_bytes(network, "none"))
+    check_weights_present(len(make_file("lstm", "none")), stored_bytes(network, "none"))
 
 
 def test_operation_without_builtin_is_named(monkeypatch):

@@ -1,8 +1,7 @@
-"""Private names of Keras by which weights are read and written part by part.
+"""Private names of Keras by which large weights are read and written without copies of all.
 
-Keras 3.15 makes random numbers for weights that a file then replaces, reads a file into memory
-before it reads a weight from it, and holds a weight three times while it is read: the largest
-table of a language model is most of its memory. When an upgrade of Keras takes a name away,
+Keras 3.15 makes random numbers for weights that a file then replaces, and reads and writes a file
+in memory as a whole where there is room for it. When an upgrade of Keras takes a name away,
 tests/compat/test_keras_weights.py says which.
 """
 
@@ -25,7 +24,7 @@ _PART = 1 << 22
 
 @contextlib.contextmanager
 def weights_from_files() -> Iterator[None]:
-    """Within the block, large weights of new layers are zeros, and are read from files in parts.
+    """Within the block, large weights of new layers are zeros, and files lie on the disk.
 
     For layers all of whose weights are read from a file, by this thread. Inside the scope of a
     strategy everything is as always.
@@ -54,10 +53,14 @@ def weights_from_files() -> Iterator[None]:
         if tuple(value.shape) != tuple(self.shape):  # Keras says so in its own words.
             return assign(self, np.zeros(value.shape))
         kind = ml_dtypes.bfloat16 if "dtype" in value.attrs else value.dtype
+        self._value, parts = None, []
         for place in parts_of(value.shape):
             part = np.empty((place.stop - place.start, *value.shape[1:]), kind)
             value.read_direct(part, place)
-            assign_part(self, (place,), part)
+            parts.append(tf.cast(part, self._dtype))
+        # A new variable: after an assignment to a part of one TensorFlow copies all of it whenever
+        # it is read.
+        self._initialize(tf.concat(parts, axis=0))
         return self.value
 
     def without_copy(self, key):
@@ -155,37 +158,15 @@ def put_on_disk(model: keras.Model, folder: str) -> None:
         variable._value = StoredValues(variable, f"{folder}/{index}")
 
 
-def assign_part(target: keras.Variable, place: tuple[slice, ...], values: object) -> None:
-    """Assigns a part of a weight where it lies.
-
-    `variable[place].assign(values)` first reads the place, as a view for whose sake TensorFlow
-    copies the whole variable.
-
-    Args:
-        target: receives the values.
-        place: a slice with start and stop for each of the first axes.
-        values: of the part's shape; no view of the variable.
-    """
-    variable = target.value
-    tf.raw_ops.ResourceStridedSliceAssign(
-        ref=variable.handle,
-        begin=[part.start for part in place],
-        end=[part.stop for part in place],
-        strides=[1] * len(place),
-        value=tf.cast(values, variable.dtype),
-    )
-
-
 def assign_rows(target: keras.Variable, source: keras.Variable, columns: int | None = None) -> None:
-    """Assigns the first rows and columns of a weight, some rows at a time.
+    """Assigns the first rows and columns of a weight.
+
+    In one piece: an assignment to a part of a variable makes TensorFlow copy all of the variable
+    whenever it is read from then on.
 
     Args:
         target: (V, D); as many rows are read.
         source: a weight in memory or on disk, with as many rows or more.
         columns: that are read of each row; all if left out.
     """
-    for place in parts_of(tuple(source.shape)):
-        end = min(place.stop, int(target.shape[0]))
-        if place.start < end:
-            rows = np.asarray(source.value[place.start : end])[:, :columns]
-            assign_part(target, (slice(place.start, end),), rows)
+    target.assign(np.asarray(source.value[0 : int(target.shape[0])])[:, :columns])

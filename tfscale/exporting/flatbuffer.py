@@ -4,11 +4,8 @@ changes.
 The schema and its reader are those of ai-edge-litert.
 """
 
-import contextlib
 import io
-import mmap
 from collections import Counter
-from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
@@ -32,15 +29,7 @@ _OUTSIDE = 1024
 reads."""
 
 
-@contextlib.contextmanager
-def mapped(path: str) -> Iterator[memoryview]:
-    """Returns the content of a file, of which no more is in memory than is read."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        with memoryview(content) as view:
-            yield view
-
-
-def operations(content: bytes | memoryview) -> dict[str, dict[str, int]]:
+def operations(content: bytes) -> dict[str, dict[str, int]]:
     """Counts the operations of a .tflite file.
 
     Args:
@@ -77,7 +66,7 @@ def refuse_custom_operations(content: bytes) -> None:
         )
 
 
-def unrounded_bytes(content: bytes | memoryview) -> int:
+def unrounded_bytes(content: bytes) -> int:
     """Returns the bytes of large constants that no int8 or int4 tensor reads: biases, masks,
     positions."""
     model = flatbuffer_utils.read_model_from_bytearray(content)

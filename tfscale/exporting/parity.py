@@ -22,7 +22,7 @@ from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
 from tfscale.exporting.converter import silence
-from tfscale.exporting.flatbuffer import mapped, operations, unrounded_bytes
+from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.rounded import rounded_in_place
@@ -112,8 +112,10 @@ def compare_file(
                 speed = model.benchmark(tokens=64)
             del model
     path = os.path.join(folder, "model.tflite")
-    with mapped(path) as content:
-        counts, others = operations(content), unrounded_bytes(content)
+    with open(path, "rb") as file:
+        content = file.read()
+    counts, others = operations(content), unrounded_bytes(content)
+    del content
     sizes = sizes_of(network, quantize, path)
     check_size(checks, sizes, counts, others, scale_bytes(network, quantize), quantize, converted)
     return {

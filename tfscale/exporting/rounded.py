@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras_weights import StoredValues, assign_part, parts_of
+from tfscale.compat.keras_weights import StoredValues
 from tfscale.config import Quantization
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.recipe import WeightFormat
@@ -46,19 +47,20 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
         try:
             for index, weight in enumerate(changed):
                 kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
-                form = formats[weight.path]
-                for place in _parts(weight, form):
-                    assign_part(weight, place, store(_copied(weight, place), form))
+                weight.assign(_rounded(weight, formats[weight.path]))
             yield
         finally:
             for weight, values in kept:
-                for rows in parts_of(values.shape):
-                    assign_part(weight, (rows,), values[rows])
+                weight.assign(np.asarray(values))
 
 
-def _copied(weight: keras.Variable, place: tuple[slice, ...]) -> tf.Tensor:
-    """Returns a part of a weight, and no view of it."""
-    return tf.constant(tf.convert_to_tensor(weight.value)[place].numpy())
+def _rounded(weight: keras.Variable, form: WeightFormat) -> np.ndarray:
+    """Returns the numbers of a weight as they are stored, rounded part by part."""
+    tensor = tf.convert_to_tensor(weight.value)
+    values = np.empty(tuple(int(size) for size in weight.shape), np.float32)
+    for place in _parts(weight, form):
+        values[place] = store(tensor[place], form).numpy()
+    return values
 
 
 def _parts(weight: keras.Variable, form: WeightFormat) -> list[tuple[slice, ...]]:

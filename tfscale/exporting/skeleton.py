@@ -96,8 +96,14 @@ class Placeholders:
                 if not _read_by_rows(model, subgraph, given.tensorIndex):
                     return False
                 tensor = subgraph.tensors[given.tensorIndex]
-                tensor.buffer = first + index
-                tensor.name = self.weights[index].path.encode()
+                if any(given.tensorIndex in operator.inputs for operator in subgraph.operators):
+                    tensor.buffer = first + index
+                else:
+                    # A prompt does without the last layer's products. litert-quantizer would
+                    # round the buffer and not a tensor that nothing reads.
+                    tensor.buffer, tensor.shape = 0, [1]
+                # litert-quantizer wants names that are the only ones in the file.
+                tensor.name = signature.signatureKey + b"/" + self.weights[index].path.encode()
                 subgraph.inputs = [place for place in subgraph.inputs if place != given.tensorIndex]
             signature.inputs = kept
         return True
