@@ -34,6 +34,7 @@ class Tokenizer(SavedTokenizer):
     Attributes:
         kind: the name that a user types, such as "sentencepiece".
         lossless: whether decode(encode(text)) == text for every text.
+        adds_spaces: whether decoding writes spaces between words that no token holds.
         vocabulary_size: number of ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
@@ -56,7 +57,8 @@ class Tokenizer(SavedTokenizer):
             ...
     """
 
-    lossless: ClassVar[bool]
+    lossless: bool
+    adds_spaces: bool = False
     trainable: ClassVar[bool] = False
     reads_text: ClassVar[bool] = True
     training_options: ClassVar[tuple[str, ...]] = ()
@@ -278,6 +280,13 @@ class Tokenizer(SavedTokenizer):
     def without(self, removed: set[int]) -> tuple["Tokenizer", list[int]]:
         """Returns the tokenizer without ids that are `removable`, and the old ids that it keeps."""
         raise TokenizerError(f"the vocabulary of a {self.kind} tokenizer cannot be trimmed")
+
+    def given_files(self) -> dict[str, bytes]:
+        """Returns the files of another library that it was taken from, by the names that they had.
+
+        They are as they were. Empty where tfscale made the tokenizer.
+        """
+        return {}
 
     def bundle_file(self) -> bytes:
         """Returns the tokenizer as the library that `bundled_as` names reads it.
