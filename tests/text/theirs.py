@@ -122,9 +122,7 @@ def qwen(documents):
 
 
 def _byte_fallback(documents, normalizer, pre_tokenizer, decoder, special):
-    tokenizer = library.Tokenizer(
-        models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
+    tokenizer = library.Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizer
     if pre_tokenizer is not None:
         tokenizer.pre_tokenizer = pre_tokenizer
@@ -132,9 +130,7 @@ def _byte_fallback(documents, normalizer, pre_tokenizer, decoder, special):
     words = [word for document in documents for word in document.splitlines(keepends=True)]
     tokenizer.train_from_iterator(
         words,
-        trainers.BpeTrainer(
-            vocab_size=700, special_tokens=[*special, *BYTES], show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=700, special_tokens=[*special, *BYTES], show_progress=False),
     )
 
     def leave_bytes(content):

@@ -22,6 +22,7 @@ import tensorflow as tf
 from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
+from tfscale.exporting.embedding import compare_embeddings
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report, Sizes
@@ -54,6 +55,7 @@ def compare_file(
     threads: int = 1,
     converted: bool = False,
     document_mask: bool = False,
+    embedding: bool = False,
 ) -> Report:
     """Compares an export folder with the network it was made from.
 
@@ -68,6 +70,7 @@ def compare_file(
         converted: the network is not one of ours: the converter may fold its weights, and it is
             compared as it is.
         document_mask: each document is compared by itself, as it is scored.
+        embedding: the file gives hidden states too.
 
     Returns:
         `tokens`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
@@ -99,6 +102,8 @@ def compare_file(
         if kernels == "xnnpack":
             _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
             speed = model.benchmark(tokens=64)
+    if embedding:
+        compare_embeddings(checks, folder, exact, rounded, limits)
     with open(os.path.join(folder, "model.tflite"), "rb") as file:
         content = file.read()
     sizes = _sizes_of(network, quantize, content)

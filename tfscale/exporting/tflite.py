@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import keras
@@ -56,6 +56,7 @@ def export_tflite(
     network: DecodingNetwork,
     quantize: Quantization = "none",
     prefill_lengths: Sequence[int] = (8, 64),
+    extra: Callable[[DecodingNetwork], Functions] | None = None,
 ) -> bytes:
     """Converts a network with `cached_step`.
 
@@ -69,6 +70,7 @@ def export_tflite(
             whole blocks is int8 in the last two.
         prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose
             prompt is read by `decode`. Those above the context are left out.
+        extra: gives further signatures of the network, which share its weights.
 
     Returns:
         The file's bytes.
@@ -88,6 +90,8 @@ def export_tflite(
         )
     with tracing_for_tflite():
         functions = signatures(network, prefill_lengths)
+        if extra is not None:
+            functions |= extra(network)
     return convert(network, functions, quantize)
 
 

@@ -135,7 +135,8 @@ def spelling_of(decoder: JsonObject | None) -> PieceSpelling:
     shown = " + ".join(types) or "none"
     raise TokenizerError(
         f"tokenizer.json has the decoder {shown}; those of byte-level BPE (ByteLevel),"
-        " SentencePiece (Metaspace, or Replace with ByteFallback, Fuse and Strip) and WordPiece are followed"
+        " SentencePiece (Metaspace, or Replace with ByteFallback, Fuse and Strip) and WordPiece are"
+        " followed"
     )
 
 
