@@ -1,6 +1,7 @@
 """Tokenizers of other libraries: ids and texts as their own library has them, files as they were."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import sentencepiece
 import tokenizers as library
 from theirs import HOSTILE, HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
 
-from tfscale.errors import TokenizerError
+from tfscale.errors import PromptError, TokenizerError
 from tfscale.text.tokenizers import StreamDecoder, load_tokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 from tfscale.text.tokenizers.lost import USUAL_GAP_BITS
@@ -133,10 +134,14 @@ def test_end_tokens_of_generation_config_and_of_no_file(tmp_path, their_files):
 
 
 @pytest.mark.parametrize("name", ["llama2", "mistral", "t5"])
-def test_what_follows_a_special_token_has_no_space_before_it(tmp_path, their_files, name):
+def test_special_tokens_are_parsed_as_the_library_does(tmp_path, their_files, name):
     tokenizer = taken(tmp_path, "tokenizer.json", their_files[0][name])
-    ids = tokenizer.encode("ab</s>cd", parse_special=True)
-    assert ids == [*tokenizer.encode("ab"), tokenizer.end_id, *tokenizer.encode_continued("cd")]
+    theirs = library.Tokenizer.from_str(their_files[0][name].decode())
+    for text in ("ab</s>cd", "</s>ab </s> cd", "ab"):
+        expected = theirs.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(text, parse_special=True) == expected
+    with pytest.raises(PromptError, match=r"no special token '<\|eot_id\|>'; it has <"):
+        tokenizer.encode("ab<|eot_id|>", parse_special=True)
     assert tokenizer.encode("cd") != tokenizer.encode_continued("cd")
     assert tokenizer.decode([*tokenizer.encode("ab"), *tokenizer.encode_continued("cd")]) == "abcd"
 
@@ -205,7 +210,11 @@ def changed(content, **model):
             lambda content: content.replace(b'"id": 420', b'"id": 500').replace(
                 b'"id": 421', b'"id": 501'
             ),
-            r"no token of the id \d+",
+            "the id 500, and its library 420",
+        ),
+        (
+            lambda content: re.sub(rb'"!": (\d+)', rb'"!": 90\1', content),
+            r"no token of the id \d+, and its highest id is 90",
         ),
     ],
 )

@@ -173,8 +173,10 @@ class Tokenizer(SavedTokenizer):
                 f" {error.start}, which no UTF-8 text can hold; decode the text's bytes as UTF-8"
                 " first"
             ) from error
-        if not parse_special:
-            return self.encode_batch([text])[0]
+        return self._parse(text) if parse_special else self.encode_batch([text])[0]
+
+    def _parse(self, text: str) -> list[int]:
+        """Returns the ids of a text with special tokens, as `encode` does with `parse_special`."""
         parts = list(split_at_special(self._lead(text), self.special_tokens))
         return [
             id

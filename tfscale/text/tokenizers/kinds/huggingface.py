@@ -14,7 +14,7 @@ from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.lost import difference_bits
-from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
 
 MODEL_FILE = "tokenizer.json"
@@ -48,6 +48,14 @@ class HuggingFaceFile(Tokenizer):
         self._content = _content(model)
         self._tokenizer = _loaded(model)
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        for token in self._content.get("added_tokens") or []:
+            # The library numbers them by their order, whatever the file says.
+            if (own := vocabulary.get(token["content"])) != token["id"]:
+                raise TokenizerError(
+                    f"tokenizer.json gives its added token {token['content']!r} the id"
+                    f" {token['id']}, and its library {own}, which follows the ids before; ids must"
+                    " go on without a gap"
+                )
         self.vocabulary_size = len(vocabulary)
         self._pieces = [""] * self.vocabulary_size
         taken = [False] * self.vocabulary_size
@@ -166,6 +174,20 @@ class HuggingFaceFile(Tokenizer):
             for part in parts
             for id in self._continuing.encode(part, add_special_tokens=False).ids
         ]
+
+    def _parse(self, text: str) -> list[int]:
+        # Cut for the error of a mark that is no token; the library itself finds those that are,
+        # with the white space that they take.
+        list(split_at_special(text, self.special_tokens))
+        ids: list[int] = self._parsing.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @functools.cached_property
+    def _parsing(self) -> Any:
+        """The same tokenizer, for which the texts of special tokens are those tokens."""
+        tokenizer = _loaded(self.model)
+        tokenizer.encode_special_tokens = False
+        return tokenizer
 
     def decode(self, ids: Sequence[int]) -> str:
         silent = {*self.special_tokens.values()}

@@ -12,7 +12,7 @@ from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.lost import difference_bits
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model
-from tfscale.text.tokenizers.special import CHAT_MARK
+from tfscale.text.tokenizers.special import CHAT_MARK, split_at_special
 
 MODEL_FILE = "tokenizer.model"
 _KEPT = "huggingface_"
@@ -107,6 +107,15 @@ class SentencePieceFile(Tokenizer):
 
     def encode_continued(self, text: str) -> list[int]:
         ids: list[int] = self._continuing.encode(text)
+        return ids
+
+    def _parse(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for number, part in enumerate(split_at_special(text, self.special_tokens)):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self.encode_continued(part) if number else self.encode_batch([part])[0]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
