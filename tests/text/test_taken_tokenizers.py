@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import sentencepiece
 import tokenizers as library
-from theirs import HOSTILE, HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
 
+from tests.text.theirs import HOSTILE, HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
 from tfscale.errors import PromptError, TokenizerError
 from tfscale.text.tokenizers import StreamDecoder, load_tokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
