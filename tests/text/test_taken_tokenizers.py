@@ -61,6 +61,14 @@ def test_ids_and_texts_of_hugging_face(tmp_path, their_files, name):
         assert tokenizer.decode(ids) == decoded
         assert spelled(tokenizer, ids) == decoded
         assert not tokenizer.lossless or decoded == text
+    theirs.encode_special_tokens = False  # A prompt may.
+    for text in HOSTILE:
+        try:
+            ids = tokenizer.encode(text, parse_special=True)
+        except PromptError:
+            assert "<|" in text or "<start_of_turn>" in text
+        else:
+            assert ids == theirs.encode(text, add_special_tokens=False).ids
     assert tokenizer.encode_batch(HOSTILE) == [tokenizer.encode(text) for text in HOSTILE]
     assert tokenizer.lossless == (name in {"gpt2", "llama3"})
 
@@ -78,6 +86,7 @@ def test_ids_and_texts_of_sentencepiece(tmp_path, their_files, name):
     for text in HOSTILE:
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == theirs.decode(ids)
+        assert spelled(tokenizer, ids) == theirs.decode(ids)
     assert isinstance(tokenizer, SentencePieceFile) and not tokenizer.lossless
 
 
