@@ -284,10 +284,7 @@ class Tokenizer(SavedTokenizer):
         raise TokenizerError(f"the vocabulary of a {self.kind} tokenizer cannot be trimmed")
 
     def given_files(self) -> dict[str, bytes]:
-        """Returns the files of another library that it was taken from, by the names that they had.
-
-        They are as they were. Empty where tfscale made the tokenizer.
-        """
+        """Returns the files of another library that it was taken from, as they were, by name."""
         return {}
 
     def bundle_file(self) -> bytes:
@@ -311,10 +308,7 @@ class Tokenizer(SavedTokenizer):
         return entries | ({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {})
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`.
-
-        Special tokens give nothing, bytes that are not UTF-8 give U+FFFD.
-        """
+        """Returns the text of `ids`; special tokens give nothing, what is not UTF-8 U+FFFD."""
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 

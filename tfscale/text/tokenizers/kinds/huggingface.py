@@ -9,16 +9,20 @@ from typing import Any, Self
 import numpy as np
 
 from tfscale.errors import TokenizerError
-from tfscale.files.json_text import JsonObject
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.lost import difference_bits
 from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
+from tfscale.text.tokenizers.tokenizer_json import (
+    keeps_all,
+    read_content,
+    unknown_id_of,
+    without_prefix,
+)
 
 MODEL_FILE = "tokenizer.json"
-_MODELS = ("BPE", "Unigram", "WordLevel", "WordPiece")
 _KEPT = "huggingface_"
 """Before the name of a file that was beside tokenizer.json: ours has one of the same name."""
 
@@ -45,7 +49,7 @@ class HuggingFaceFile(Tokenizer):
 
     def __init__(self, model: bytes, end_token: str, beside: Mapping[str, bytes] | None = None):
         self.model, self.end_token, self.beside = model, end_token, dict(beside or {})
-        self._content = _content(model)
+        self._content = read_content(model)
         self._tokenizer = _loaded(model)
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         for token in self._content.get("added_tokens") or []:
@@ -70,15 +74,15 @@ class HuggingFaceFile(Tokenizer):
         if end_token not in vocabulary:
             raise TokenizerError(f"tokenizer.json has no token {end_token!r} to end a document")
         self.end_id = vocabulary[end_token]
-        self.unknown_id = _unknown_id(self._content["model"], vocabulary)
+        self.unknown_id = unknown_id_of(self._content["model"], vocabulary)
         self._spelling = spelling_of(self._content.get("decoder"))
         self.adds_spaces = self._spelling.adds_spaces
-        self.lossless = _keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
+        self.lossless = keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
 
     @staticmethod
     def pieces_of(model: bytes) -> dict[int, str]:
         """Returns id -> text of all tokens of a `tokenizer.json`."""
-        _content(model)
+        read_content(model)
         vocabulary = _loaded(model).get_vocab(with_added_tokens=True)
         return {id: piece for piece, id in vocabulary.items()}
 
@@ -106,7 +110,8 @@ class HuggingFaceFile(Tokenizer):
 
     def with_special(self, special: SpecialTokens) -> Self:
         other = super().with_special(special)
-        other.__dict__.pop("_spelled", None)
+        for cached in ("_spelled", "_barred"):
+            other.__dict__.pop(cached, None)
         return other
 
     @functools.cached_property
@@ -120,7 +125,6 @@ class HuggingFaceFile(Tokenizer):
 
         Unigram has them among its pieces, and a token may be added without being called special.
         """
-        self.__dict__.pop("_barred", None)
         found = []
         for text, id in self.special_tokens.items():
             tried = self._tokenizer.encode_batch_fast(
@@ -144,17 +148,20 @@ class HuggingFaceFile(Tokenizer):
         if self._spelled is None:
             return ids
         return [
-            own if self._barred.isdisjoint(own) else self._encode_apart(text, self._spelled)
+            own
+            if self._barred.isdisjoint(own)
+            else self._encode_apart(text, self._spelled, self._tokenizer)
             for text, own in zip(texts, ids, strict=True)
         ]
 
-    def _encode_apart(self, text: str, spelled: re.Pattern[str]) -> list[int]:
+    def _encode_apart(self, text: str, spelled: re.Pattern[str], first: Any) -> list[int]:
         """Returns the ids of a text that is cut after the first character of each special one."""
         cuts = [0, *(match.start() + 1 for match in spelled.finditer(text)), len(text)]
-        first, *others = [text[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
-        ids = [*self._tokenizer.encode(first, add_special_tokens=False).ids]
-        for part in others:
-            ids += self._continuing.encode(part, add_special_tokens=False).ids
+        parts = [text[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+        ids: list[int] = []
+        for number, part in enumerate(parts):
+            reader = self._continuing if number else first
+            ids += reader.encode(part, add_special_tokens=False).ids
         if not self._barred.isdisjoint(ids):
             token = next(self._pieces[id] for id in ids if id in self._barred)
             raise TokenizerError(f"the text spells the special token {token!r}, and must not")
@@ -166,14 +173,7 @@ class HuggingFaceFile(Tokenizer):
         ids: list[int] = self._continuing.encode(text, add_special_tokens=False).ids
         if self._spelled is None or self._barred.isdisjoint(ids):
             return ids
-        # After a character of its own, which is one token or more, there is no beginning.
-        cuts = [0, *(match.start() + 1 for match in self._spelled.finditer(text)), len(text)]
-        parts = [text[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
-        return [
-            id
-            for part in parts
-            for id in self._continuing.encode(part, add_special_tokens=False).ids
-        ]
+        return self._encode_apart(text, self._spelled, self._continuing)
 
     def _parse(self, text: str) -> list[int]:
         # Cut for the error of a mark that is no token; the library itself finds those that are,
@@ -239,31 +239,6 @@ class HuggingFaceFile(Tokenizer):
         return cls(files[MODEL_FILE], str(config["end_token"]), beside)
 
 
-def _content(model: bytes) -> JsonObject:
-    try:
-        content = json.loads(model)
-    except ValueError as error:
-        raise TokenizerError(f"tokenizer.json is not JSON ({error})") from error
-    named = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(named, dict):
-        raise TokenizerError('tokenizer.json has no "model", as every tokenizer.json has')
-    # Earlier versions of the library did not write the type of these.
-    kind = named.get("type", "BPE" if "merges" in named else None)
-    if kind not in _MODELS:
-        raise TokenizerError(
-            f"tokenizer.json has a model of type {kind!r}; {', '.join(_MODELS)} are read"
-        )
-    if "vocab" not in named or (kind == "BPE" and "merges" not in named):
-        lacking = "merges" if "vocab" in named else "vocab"
-        raise TokenizerError(f'the {kind} model of tokenizer.json has no "{lacking}"')
-    if named.get("dropout"):
-        raise TokenizerError(
-            f"tokenizer.json has dropout={named['dropout']}, by which every call gives other ids;"
-            " write it with null"
-        )
-    return content
-
-
 def _loaded(model: bytes) -> Any:
     library = import_tokenizers()
     try:
@@ -276,64 +251,3 @@ def _loaded(model: bytes) -> Any:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     return tokenizer
-
-
-def _unknown_id(model: JsonObject, vocabulary: Mapping[str, int]) -> int | None:
-    if isinstance(model.get("unk_id"), int):
-        return int(model["unk_id"])
-    return vocabulary.get(str(model.get("unk_token")))
-
-
-def _keeps_all(content: JsonObject) -> bool:
-    """Returns whether every text comes back, as far as the file says so.
-
-    It does where nothing is normalized or removed, and every byte is a token.
-    """
-    if content.get("normalizer") is not None:
-        return False
-    parts = _parts(content.get("pre_tokenizer"), "pretokenizers")
-    if any(part.get("add_prefix_space") for part in parts):
-        return False
-    if any(part.get("type") not in ("ByteLevel", "Split", "Digits") for part in parts):
-        return False
-    if any(part.get("behavior") == "Removed" for part in parts):
-        return False
-    added = content.get("added_tokens") or []
-    if any(token.get("lstrip") or token.get("rstrip") for token in added):
-        return False
-    vocabulary = content["model"]["vocab"]
-    return all(character in vocabulary for character in ByteSpelling().characters)
-
-
-def _parts(step: JsonObject | None, inner: str) -> list[JsonObject]:
-    if step is None:
-        return []
-    if step.get("type") == "Sequence":
-        return [part for one in step.get(inner, []) for part in _parts(one, inner)]
-    return [step]
-
-
-def without_prefix(content: JsonObject) -> JsonObject:
-    """Returns the content of a tokenizer.json that puts no space before a text."""
-    changed = dict(content)
-    kept = [
-        part
-        for part in _parts(content.get("normalizer"), "normalizers")
-        if part["type"] != "Prepend"
-    ]
-    if len(kept) < len(_parts(content.get("normalizer"), "normalizers")):
-        changed["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
-    steps = _parts(content.get("pre_tokenizer"), "pretokenizers")
-    plain = [_unspaced(step) for step in steps]
-    if plain != steps:
-        changed["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": plain}
-    return changed
-
-
-def _unspaced(step: JsonObject) -> JsonObject:
-    if step["type"] == "Metaspace":
-        # `add_prefix_space` is the older name of the same.
-        return {k: v for k, v in step.items() if k != "add_prefix_space"} | {
-            "prepend_scheme": "never"
-        }
-    return step | {"add_prefix_space": False} if step.get("add_prefix_space") else step
