@@ -5,7 +5,6 @@ same rules are followed here for one token after another.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -140,7 +139,7 @@ def spelling_of(decoder: JsonObject | None) -> PieceSpelling:
     )
 
 
-def _flat(decoder: JsonObject | None) -> list[Mapping[str, object]]:
+def _flat(decoder: JsonObject | None) -> list[JsonObject]:
     if decoder is None:
         return []
     if decoder.get("type") == "Sequence":
@@ -148,7 +147,7 @@ def _flat(decoder: JsonObject | None) -> list[Mapping[str, object]]:
     return [decoder]
 
 
-def _replaces_marks(part: Mapping[str, object]) -> bool:
+def _replaces_marks(part: JsonObject) -> bool:
     return (
         part.get("type") == "Replace"
         and part.get("pattern") == {"String": SPACE_MARK}
@@ -156,5 +155,5 @@ def _replaces_marks(part: Mapping[str, object]) -> bool:
     )
 
 
-def _strips_spaces(part: Mapping[str, object]) -> bool:
+def _strips_spaces(part: JsonObject) -> bool:
     return part.get("type") == "Strip" and part.get("content") == " " and part.get("stop") == 0

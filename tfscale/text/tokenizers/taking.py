@@ -87,7 +87,7 @@ def _leave_ours(beside: dict[str, bytes]) -> None:
 
 def _hugging_face(
     model: bytes, beside: dict[str, bytes], names: GivenNames, path: str
-) -> HuggingFaceFile:
+) -> Tokenizer:
     end = names.end
     if end is None:
         pieces = HuggingFaceFile.pieces_of(model)
@@ -108,7 +108,7 @@ def _hugging_face(
     )
 
 
-def _sentencepiece(model: bytes, beside: dict[str, bytes], names: GivenNames) -> SentencePieceFile:
+def _sentencepiece(model: bytes, beside: dict[str, bytes], names: GivenNames) -> Tokenizer:
     tokenizer = SentencePieceFile(model, names.end, beside)
     start = tokenizer.own_start_id if names.start is None else tokenizer.id_of(names.start)
     return _checked(
