@@ -19,7 +19,8 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from tfscale.errors import ConfigError
@@ -122,6 +123,7 @@ class NameIn:
         leave_out: names that this option does not offer.
         explained: whether `--help` says what each name is, by the `summary` of its class.
         or_empty: whether the option may be empty, which its docstring explains.
+        refused: names that others know and the option does not offer -> why.
     """
 
     def __init__(
@@ -130,9 +132,10 @@ class NameIn:
         leave_out: tuple[str, ...] = (),
         explained: bool = False,
         or_empty: bool = False,
+        refused: Mapping[str, str] = MappingProxyType({}),
     ):
         self.registry, self.leave_out, self.explained = registry, leave_out, explained
-        self.or_empty = or_empty
+        self.or_empty, self.refused = or_empty, refused
 
     def names(self) -> list[str]:
         """The names that the option offers."""

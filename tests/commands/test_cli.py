@@ -17,6 +17,7 @@ from tfscale.commands import evaluate, export, generate, prepare, train
 from tfscale.commands.parser import option_types
 from tfscale.commands.suggestions import shown
 from tfscale.commands.table import SECTIONS
+from tfscale.compat.quiet import load_tensorflow
 from tfscale.config import ExportConfig, PrepareConfig, SamplingConfig, TrainConfig
 from tfscale.config.fields import is_rare
 from tfscale.config.models import network_families
@@ -39,7 +40,8 @@ def write_yaml(tmp_path):
 
 @pytest.fixture
 def replace_module(monkeypatch):
-    """Puts functions in the place of a module that is slow to import, and leaves TensorFlow alone."""
+    """Replaces a module that is slow to import by functions; TensorFlow is there, so no line announces it."""
+    load_tensorflow()
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def replace(name, **functions):

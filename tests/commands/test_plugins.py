@@ -8,7 +8,8 @@ from typing import Annotated
 import pytest
 
 from tfscale import cli
-from tfscale.commands.arguments import apply_yaml, parse_words
+from tfscale.commands.arguments import parse_words
+from tfscale.commands.option_files import apply_yaml
 from tfscale.commands.parser import CommandParser, option_types
 from tfscale.config.options import Options
 from tfscale.errors import ConfigError

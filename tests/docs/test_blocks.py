@@ -6,6 +6,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -51,11 +52,11 @@ def test_other_tests_run_what_is_left_to_them(page, language):
 @pytest.fixture
 def examples(tmp_path, monkeypatch):
     """A folder with the files that commands of the pages name."""
-    [block] = blocks("docs/commands.md", "yaml")
-    for name in ("lstm.yaml", "config.yaml"):
-        (tmp_path / name).write_text(block.code)
-    [block] = blocks("docs/data.md", "yaml")
-    (tmp_path / "prepare.yaml").write_text(block.code)
+    for page in ("docs/commands.md", "docs/data.md"):
+        for block in blocks(page, "yaml"):
+            name = block.code.removeprefix("# ").partition(",")[0]
+            (tmp_path / name).write_text(block.code)
+    shutil.copy(tmp_path / "lstm.yaml", tmp_path / "config.yaml")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
 

@@ -1,22 +1,19 @@
-"""The words of a command line and YAML files, parsed with errors that a person can act on.
+"""The words of a command line, parsed with errors that a person can act on.
 
 This module adds what a command line should feel like: hyphens or underscores, `--text A B C`,
-switches without a value, one line for a mistake with the closest name, and YAML checked against the
-same options.
+switches without a value, one line for a mistake with the closest name.
 """
 
 import argparse
-import difflib
 import re
-import typing
 from collections.abc import Mapping, Sequence
 
 import yaml
 from jsonargparse import Namespace
 
 from tfscale.commands.named_values import named_values
+from tfscale.commands.option_files import apply_config_file
 from tfscale.commands.parser import (
-    CONFIG_FILE,
     HELP_ALL,
     CommandParser,
     Hint,
@@ -25,25 +22,14 @@ from tfscale.commands.parser import (
     option_types,
     takes_switches,
 )
-from tfscale.commands.suggestions import closest, other_family, shown, unknown_option
+from tfscale.commands.suggestions import shown, unknown_option
+from tfscale.commands.values import brief, check_name
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
-from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import open_file
-from tfscale.files.typehints import names_offered
-from tfscale.files.yaml_text import load_yaml
 from tfscale.terminal import print
 
 HELP = ("-h", "--help", HELP_ALL)
-_LONGEST_SHOWN = 80
-"""Characters of a wrong value that a message repeats."""
-
-
-def brief(value: object) -> str:
-    """Returns a value as a message shows it: the beginning of its `repr`, where that is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
@@ -141,21 +127,14 @@ def _yaml_list(values: list[str]) -> str:
 
 
 def parse_words(parser: CommandParser, words: Sequence[str]) -> Namespace:
-    """Parses the words of a command line, and the YAML file that `CONFIG_FILE` names, if the parser
-    has that.
+    """Parses the words of a command line, and the YAML file that `--config` names.
 
     Raises:
         ConfigError: an option that is unknown or misspelt, lacks its value or has one of the wrong
             type, or is required and missing; a word too many; a mistake in the file.
     """
     words = normalize(words, option_types(parser))
-    name = f"--{CONFIG_FILE.name}="
-    paths = [word.removeprefix(name) for word in words if word.startswith(name)]
-    if paths:
-        document = read_yaml(paths[-1])
-        if CONFIG_FILE.name in document:
-            raise ConfigError(f"{paths[-1]}: {CONFIG_FILE.name} names another file; leave it out")
-        apply_yaml(parser, document, paths[-1])
+    apply_config_file(parser, words)
     return parse_normalized(parser, words)
 
 
@@ -180,98 +159,8 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
     except argparse.ArgumentError as error:
         raise ConfigError(_explain(parser, str(error))) from error
     for key, typehint in option_types(parser).items():
-        _check_name(shown(key), options[key] if key in options else None, typehint)
+        check_name(shown(key), options[key] if key in options else None, typehint)
     return options
-
-
-def _check_name(shown_as: str, value: object, typehint: Hint) -> None:
-    """Refuses a value, or one of a list, that is not a name of the registry of its option."""
-    choices = names_offered(typehint)
-    for name in value if isinstance(value, list) else [value]:
-        if choices is None or choices.takes(name):
-            continue
-        near = difflib.get_close_matches(str(name), choices.names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(
-            f"{shown_as}: expected {describe(typehint)}; received {brief(name)}{hint}"
-        )
-
-
-def read_yaml(path: str) -> JsonObject:
-    """Reads a YAML mapping, in which, as in YAML 1.2, only true and false are truth values.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        with open_file(path, "r") as file:
-            value = load_yaml(file.read(), _Loader)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f"{path} should hold options such as output: or sections such as train:; received"
-            f" {type(value).__name__}"
-        )
-    return value
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {
-        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF")
-)
-
-
-def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
-    """Makes the values of a YAML file the parser's defaults, which options overrule.
-
-    Raises:
-        ConfigError: a key that is not an option, or a value of the wrong type; names the file.
-    """
-    known = {
-        key: typehint for key, typehint in option_types(parser).items() if typehint is not None
-    }
-    flat: JsonObject = {}
-    for key, value in document.items():
-        section = [option for option in known if option.startswith(f"{key}.")]
-        if section and not isinstance(value, dict):
-            raise ConfigError(
-                f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}"
-            )
-        flat.update(
-            {f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value}
-        )
-    for key in flat:
-        if key not in known:
-            sections = {option.rpartition(".")[0] for option in known} - {""}
-            raise ConfigError(
-                f"{path}: unknown key"
-                f" {key}{other_family(str(key)) or closest(str(key), [*sections, *known])}"
-            )
-    # Each value is looked at by itself, where others that must be given are not missed.
-    needed = {action.dest: "" for action in actions_of(parser) if action.required}
-    for key, value in flat.items():
-        if is_list(known[key]) and isinstance(value, str | int):
-            value = flat[key] = [value]  # One of a list, as in Python.
-        may_lack = "." not in key and parser.get_defaults()[key] is None
-        if value is None and not may_lack and type(None) not in typing.get_args(known[key]):
-            raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
-        try:
-            parser.parse_object({**needed, key: value}, defaults=False)
-        except (argparse.ArgumentError, TypeError) as error:
-            raise ConfigError(
-                f"{path}: {key}: expected {describe(known[key])}; received {brief(value)}"
-            ) from error
-        _check_name(f"{path}: {key}", value, known[key])
-    parser.set_defaults(flat)
 
 
 def _explain(parser: CommandParser, message: str) -> str:

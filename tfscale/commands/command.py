@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jsonargparse import Namespace
 
 from tfscale.commands.arguments import parse_words
-from tfscale.commands.parser import CommandParser, Entry
+from tfscale.commands.parser import CONFIG_FILE, CommandParser, Entry
 from tfscale.files.json_text import JsonObject
 
 
@@ -58,4 +58,5 @@ class Command:
 
 def values_of(options: Namespace) -> JsonObject:
     """Returns the words and options of a command, by the names that its Python function takes."""
-    return {name: value for name, value in vars(options).items() if name != "json"}
+    general = ("json", CONFIG_FILE.name)
+    return {name: value for name, value in vars(options).items() if name not in general}

@@ -1,25 +1,13 @@
 """`tfscale export`: a run to a file for the device."""
 
-from collections.abc import Sequence
-
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import parse_words
 from tfscale.commands.command import Command
 from tfscale.commands.parser import Word, build_config
 from tfscale.config import ExportConfig
-from tfscale.config.refused import explain_refusal
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print, to_stderr
 from tfscale.ui.tables import number, print_table, with_unit
-
-
-def parse(words: Sequence[str]) -> Namespace:
-    """Parses the words after `tfscale export`."""
-    for option, value in zip(words, [*words[1:], ""], strict=True):
-        if option.partition("=")[0] == "--quantize":
-            explain_refusal(option.partition("=")[2] or value)
-    return parse_words(COMMAND.build_parser(), words)
 
 
 def run(options: Namespace) -> JsonObject:
@@ -59,7 +47,6 @@ COMMAND = Command(
         Word("run_dir", "RUN_DIR", "Folder that tfscale train or finetune wrote."),
         ExportConfig,
     ),
-    parse_words=parse,
     run=run,
     show=show,
 )

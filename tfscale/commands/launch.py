@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from tfscale.commands import train
 from tfscale.commands.arguments import normalize, parse_normalized
 from tfscale.commands.command import Command
+from tfscale.commands.option_files import apply_config_file
 from tfscale.commands.parser import build_config, option_types
 from tfscale.config.launching import LaunchConfig
 from tfscale.errors import ConfigError
@@ -28,6 +29,7 @@ def parse(words: Sequence[str]) -> Namespace:
     _refuse_stray(launch_words)
     launch_words = normalize(launch_words, option_types(parser))
     _refuse_stray(launch_words)
+    apply_config_file(parser, launch_words)
     options = parse_normalized(parser, launch_words)
     if command[:1] != ["train"]:
         received = f"received {command[0]!r}" if command else "nothing stands there"

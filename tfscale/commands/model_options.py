@@ -13,13 +13,13 @@ from jsonargparse import Namespace
 
 from tfscale.commands.arguments import (
     HELP,
-    apply_yaml,
     normalize,
     parse_normalized,
-    read_yaml,
     unknown_option,
 )
+from tfscale.commands.option_files import apply_yaml, read_yaml
 from tfscale.commands.parser import (
+    CONFIG_FILE,
     GENERAL,
     CommandParser,
     Entry,
@@ -43,7 +43,7 @@ _PRESETS = ", ".join(PRESETS)
 
 
 _CONFIG = Word(
-    "config",
+    CONFIG_FILE.name,
     "CONFIG.yaml",
     "Options in the sections model: and train:, data: and output:.",
     optional=True,
@@ -131,7 +131,10 @@ def parse_model_options(
     known = option_types(default)
     for key, typehint in _model_types(allowed).items():
         known.setdefault(key, typehint)
-    words = normalize(words, known)
+    option = f"--{CONFIG_FILE.name}="
+    words = [
+        word.removeprefix(option) for word in normalize(words, {**known, CONFIG_FILE.name: str})
+    ]
     path = next((word for word in words if not word.startswith("-")), None)
     document = _read_document(path)
     family = _check_family(_given(words, document, "family") or DEFAULT, allowed)

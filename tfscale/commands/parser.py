@@ -138,6 +138,7 @@ RUN_DIR = Word("run_dir", "RUN_DIR", "Run folder that tfscale train wrote.")
 CONFIG_FILE = Option(
     "config", str, "YAML file with options of these names; those of the command line come first."
 )
+"""An option of every command; of some, a word that stands without an option."""
 THREADS = Option("threads", int, "CPU threads; no effect on a run.", 1)
 HELP_ALL = "--help-all"
 GENERAL = "Options of every command"
@@ -186,6 +187,8 @@ class CommandParser(ArgumentParser):
         """Adds the options that every command has, at the end."""
         group = self.add_argument_group(GENERAL)
         text = "Progress to stderr; the last line of stdout is JSON."
+        if CONFIG_FILE.name not in {action.dest for action in actions_of(self)}:
+            self._add(group, _Argument(CONFIG_FILE.name, str, CONFIG_FILE.help, None), False)
         group.add_argument("--json", action="store_true", help=text)
         group.add_argument("-h", "--help", action="help", help="Show the most used options.")
         group.add_argument(HELP_ALL, action="help", help="Show all options.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from tfscale.commands.command import Command
-from tfscale.commands.parser import CONFIG_FILE, build_config
+from tfscale.commands.parser import build_config
 from tfscale.commands.scores import unknown
 from tfscale.config import PrepareConfig
 from tfscale.files.json_text import JsonObject
@@ -93,7 +93,7 @@ def _changes(counts: dict[str, int]) -> Iterator[list[str]]:
 COMMAND = Command(
     name="prepare",
     description="Text to a tokenizer, checked token shards and a manifest.",
-    takes=(CONFIG_FILE, PrepareConfig),
+    takes=(PrepareConfig,),
     run=run,
     show=show,
 )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from tfscale.commands.arguments import read_yaml
 from tfscale.commands.command import Command
 from tfscale.commands.model_options import (
     DEFAULT,
@@ -15,6 +14,7 @@ from tfscale.commands.model_options import (
     parse_model_options,
     training_of,
 )
+from tfscale.commands.option_files import read_yaml
 from tfscale.commands.parser import CommandParser, Option, build_config
 from tfscale.commands.scores import score_figures
 from tfscale.config.compression import DistillConfig

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
+from tfscale.config.refused import REFUSED
 from tfscale.registry import RECIPES, NameIn
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Packing = Literal["stream", "best_fit"]
 SentencePieceModel = Literal["unigram", "bpe"]
 WordSegmenter = Literal["none", "jieba"]
-Quantization = Annotated[str, NameIn(RECIPES)]
+Quantization = Annotated[str, NameIn(RECIPES, refused=REFUSED)]
 """The name of a quantization recipe; see `tfscale.models.recipe.Recipe`."""

@@ -46,7 +46,7 @@ class Workers:
                 chief = len(resolver.cluster_spec().as_dict().get("chief", []))
                 self.index = resolver.task_id + (chief if resolver.task_type == "worker" else 0)
                 self.readers = self.count
-        self._sum = tf.function(self._summed)
+        self._sums = {}
 
     @property
     def is_chief(self) -> bool:
@@ -100,6 +100,17 @@ class Workers:
                 f"the workers were started with different {'; '.join(different)}, compared with"
                 " worker 0. Give every worker the same data and options"
             )
+
+    def _sum(self, values):
+        """Returns the sums over the workers of tensors that each of them has in the same shapes.
+
+        Every combination of shapes is traced once and kept: TensorFlow warns of a `tf.function`
+        that is called with many of them.
+        """
+        shapes = tuple((value.dtype, tuple(value.shape)) for value in values)
+        if shapes not in self._sums:
+            self._sums[shapes] = tf.function(self._summed).get_concrete_function(values)
+        return self._sums[shapes](values)
 
     def _summed(self, values):
         local = self.strategy.num_replicas_in_sync // self.count
