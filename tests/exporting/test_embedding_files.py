@@ -29,7 +29,7 @@ NETWORKS = {
             num_heads=2,
             num_kv_heads=1,
             positions="rotary",
-            normalization="rms_norm",
+            normalization="rms",
             embedding_rank=16,
         ),
         seed=1,
@@ -92,8 +92,7 @@ def test_a_rounded_file_is_near_its_network(tmp_path, family, quantize):
     expected = embed_texts(network, ByteTokenizer(), TEXTS)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     cosines = (vectors * expected).sum(axis=1) / norms
-    print(family, quantize, cosines)
-    assert cosines.min() > 0.95
+    assert cosines.min() > {"int8": 0.995, "int4": 0.9}[quantize]
 
 
 def test_a_text_that_is_written_goes_on(tmp_path):
