@@ -28,7 +28,7 @@ NETWORKS = {
             num_layers=2,
             num_heads=2,
             num_kv_heads=1,
-            positions="rotary",
+            positions="rope",
             normalization="rms",
             embedding_rank=16,
         ),
