@@ -73,6 +73,9 @@ STAND_IN: dict[str, dict[str, str]] = {
         "clip_norm=1.0": "clip_norm=1.0, xla=False",
     },
     "docs/index.md": SMALL,
+    "docs/device.md": {
+        "embedding=True": "embedding=True, parity_tokens=64, prefill_lengths=[8]",
+    },
     "docs/export.md": {
         'quantize="int8"': 'quantize="int8", parity_tokens=64, prefill_lengths=[8]',
     },

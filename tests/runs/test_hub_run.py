@@ -265,3 +265,30 @@ def test_mistakes_are_told_in_one_line(preset, tmp_path, capsys):
         tfscale.import_(preset[1].backbone, str(tmp_path / "o"))
     summary = tfscale.import_(preset[1], str(tmp_path / "o"))
     assert summary["context"] == 48 and summary["architecture"] == "GPT2"
+
+
+def test_a_given_tokenizer_is_kept_as_it_is(preset, merges, tmp_path, capsys):
+    vocabulary, pairs, _ = merges
+    library = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab=vocabulary, merges=[tuple(pair.split(" ")) for pair in pairs])
+    )
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    library.add_special_tokens([END])
+    path = tmp_path / "tokenizer.json"
+    path.write_text(library.to_str(pretty=True))
+    words = ["import", preset[0], "--tokenizer-from", str(path), "--output", str(tmp_path / "run")]
+    assert cli.main(words) == 0
+    assert (tmp_path / "run" / "tokenizer" / "tokenizer.json").read_bytes() == path.read_bytes()
+    run = tfscale.open(str(tmp_path / "run"))
+    assert run.tokenizer.kind == "huggingface" and run.tokenizer.end_token == END
+    assert run.tokenizer.encode("def main(") == library.encode("def main(").ids
+    # A token that the vocabulary lacks, and a vocabulary that the model's tables do not hold.
+    assert cli.main([*words[:-1], str(tmp_path / "o"), "--stop-token", "<|eot_id|>"]) == 2
+    assert "'<|eot_id|>' is not a special token of" in capsys.readouterr().err
+    library.add_special_tokens([f"<|extra_{n}|>" for n in range(3)])
+    path.write_text(library.to_str())
+    assert cli.main([*words[:-1], str(tmp_path / "o")]) == 2
+    size = len(vocabulary)
+    assert f"vocabulary_size={size + 3}, and the model has {size} ent" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

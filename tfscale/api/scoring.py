@@ -120,10 +120,11 @@ def embed(
     pooling: Literal["mean", "last"] = "mean",
     output: str = "",
 ) -> np.ndarray:
-    """Returns a vector for each text, from the hidden states of a run.
+    """Returns a vector for each text, from the hidden states of a run or an exported file.
 
     Args:
-        target: a run folder of a network, or what `tfscale.open` returned.
+        target: a run folder of a network, a .tflite file or its folder that was exported with
+            `embedding`, or what `tfscale.open` returned.
         texts: the texts themselves; a string is one of them.
         text: instead of them files of texts: records with a field of text, or .txt with a text on
             each line.
@@ -137,7 +138,7 @@ def embed(
 
     Raises:
         ConfigError: both or neither of texts and text, or a target that has no hidden states, such
-            as an exported file.
+            as a bundle.
         DataError: a file or a text that is missing or empty.
 
     Example:

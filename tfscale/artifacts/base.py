@@ -16,7 +16,7 @@ from tfscale.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from tfscale.exporting.report import Report
     from tfscale.inference.cloze import Correction, Filling
-    from tfscale.inference.embedding import Pooling
+    from tfscale.inference.text_windows import Pooling
     from tfscale.tasks.values import Prediction
 
 _REFUSALS = {
@@ -29,8 +29,8 @@ _REFUSALS = {
         " an exported file of a model that does"
     ),
     "embed": (
-        "gives no hidden states, which vectors are made of; give a run of a network, such as the"
-        " one that a file was exported from"
+        "gives no hidden states, which vectors are made of; give a run of a network, or its .tflite"
+        " file exported with --embedding true"
     ),
     "generate": "scores texts and does not write them; give a file of a model of the next token",
     "fill": "does not read both sides of a gap; give a run of --model.family bilstm or bert",

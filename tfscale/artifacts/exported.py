@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from tfscale.artifacts.base import Artifact, GenerateOptions
 from tfscale.config import EDIT_COST
 from tfscale.config.tasks import SwapConfig
@@ -15,6 +17,7 @@ from tfscale.text.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from tfscale.analysis.slicing import TextScores
     from tfscale.inference.cloze import Correction, Filling
+    from tfscale.inference.text_windows import Pooling
 
 
 _UNSCORED = "is a bundle, which LiteRT-LM does not score; give the .tflite file or the run"
@@ -82,6 +85,11 @@ class FileArtifact(Artifact):
     def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Generation:
         return self._able("generate").generate(prompt, **options)
 
+    def embed(self, texts: Sequence[str], pooling: "Pooling" = "mean") -> np.ndarray:
+        from tfscale.terminal import note
+
+        return self._able("embed").embed(texts, pooling, note)
+
     def fill(self, text: str, count: int = 5) -> "list[Filling]":
         return self._able("fill").fill(text, count)
 
@@ -117,5 +125,7 @@ class BundleArtifact(FileArtifact):
     refusals = {
         "score": _UNSCORED,
         "score_choices": _UNSCORED,
+        "embed": "is a bundle, whose runtime gives no hidden states; export the run as .tflite with"
+        " --embedding true, or ask the run itself",
         "benchmark": "is a bundle, which LiteRT-LM times itself; give the .tflite file",
     }

@@ -21,9 +21,10 @@ from tfscale.exporting.report import Report
 from tfscale.exporting.writer import export_source
 from tfscale.files.json_text import JsonObject
 from tfscale.inference import cloze
-from tfscale.inference.embedding import Pooling, embed_texts
+from tfscale.inference.embedding import embed_texts
 from tfscale.inference.generation import Generation, generate
 from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.inference.text_windows import Pooling
 from tfscale.models.capability import capabilities
 from tfscale.models.network import LanguageNetwork
 from tfscale.runs.folder import Run, load_run

@@ -5,7 +5,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from tfscale.commands.command import Command, values_of
-from tfscale.commands.parser import NEEDED, RUN_DIR, Option, Word
+from tfscale.commands.parser import NEEDED, TARGET, Option
 from tfscale.files.json_text import JsonObject
 from tfscale.terminal import print
 
@@ -31,9 +31,10 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="embed",
-    description="A vector for each text, from the hidden states of a run.",
+    description="A vector for each text, from the hidden states of a run or of a file that was"
+    " exported with --embedding true.",
     takes=(
-        Word("target", RUN_DIR.shown, RUN_DIR.help),
+        TARGET,
         Option(
             "text",
             list[str],

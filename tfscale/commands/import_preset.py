@@ -22,6 +22,7 @@ def run(options: Namespace) -> JsonObject:
         sequence_length=options.sequence_length,
         precision=options.precision,
         stop_tokens=options.stop_token,
+        tokenizer_from=options.tokenizer_from,
     )
 
 
@@ -64,6 +65,13 @@ COMMAND = Command(
             "Special tokens that end a completion beside the tokenizer's end token, such as"
             " <end_of_turn> (a list, or the option several times).",
             [],
+        ),
+        Option(
+            "tokenizer_from",
+            str,
+            "Hugging Face folder or tokenizer.json, or SentencePiece model, that the run gets as it"
+            " is instead of keras-hub's.",
+            "",
         ),
     ),
     run=run,

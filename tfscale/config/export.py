@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from tfscale.config.choices import Quantization
+from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.config.refused import explain_refusal
 from tfscale.errors import ConfigError, check_range
@@ -26,6 +27,9 @@ class ExportConfig(Options):
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
     """Tokens per call of the prompt signatures of a Transformer; those above the context are left
     out."""
+    embedding: bool = rare(False)
+    """Also give hidden states (signature embed), by which tfscale embed makes vectors of texts from
+    the file. For tflite and web."""
     parity_tokens: int = 512
     """Held-out tokens on which the file is compared with the Keras model."""
     threads: int = 1

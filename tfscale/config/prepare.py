@@ -11,6 +11,8 @@ from tfscale.config.quality import QualityOptions
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import ENGINES, READERS, TOKENIZERS, NameIn
 
+# Kinds that others made, and that are taken as they are.
+_TAKEN = ("bpe", "huggingface", "sentencepiece_file")
 _SOURCE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -52,10 +54,11 @@ class PrepareConfig(QualityOptions):
     encoding: str = rare("utf-8")
     """Encoding of text, such as latin-1, gb18030, shift_jis or utf-16-le. A byte order mark in a
     file goes before it."""
-    tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=("bpe",))] = "sentencepiece"
+    tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=_TAKEN)] = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
-    """Folder of a tokenizer (or a data folder, or a run folder) to use instead of training one."""
+    """Tokenizer to use instead of training one: its folder (or a data or run folder), a Hugging
+    Face folder or tokenizer.json, or a SentencePiece model."""
     sentencepiece_model: SentencePieceModel = rare("unigram")
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = rare("none")

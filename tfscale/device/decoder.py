@@ -16,7 +16,7 @@ from tfscale.errors import ExportError, PromptError
 from tfscale.files.json_text import JsonObject
 from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, check_fits, prefill_chunk
 
-_PREFILL, _ENCODE = "prefill_", "encode"
+_PREFILL, _ENCODE, _EMBED = "prefill_", "encode", "embed"
 Details = JsonObject
 """Name -> type, shape and index of a tensor, as LiteRT gives them."""
 State = tuple[int, dict[str, np.ndarray]]
@@ -132,6 +132,8 @@ class LiteRTDecoder:
             )
         memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
         for name, signature in signatures.items():
+            if name == _EMBED:  # `tfscale.device.embedder` reads it.
+                continue
             inputs, outputs = set(signature["inputs"]), set(signature["outputs"])
             if (
                 name == _ENCODE

@@ -15,9 +15,10 @@ from tfscale.text.score import ScoredText
 from tfscale.text.scored import read_stream
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 
-Ability = Literal["generate", "score", "choose", "fill", "predict", "benchmark"]
+Ability = Literal["generate", "score", "choose", "embed", "fill", "predict", "benchmark"]
 """generate: writes text after a prompt (`generate`, `stream`); score: says how likely a text is;
-choose: says how likely texts are after another one (`score_continuations`); fill: finds the token
+choose: says how likely texts are after another one (`score_continuations`); embed: gives a vector
+for each text (`embed`); fill: finds the token
 for a gap (`fill`, `correct`); predict: labels, tags, answers or texts by a fine-tuned task, or the
 outputs of somebody's own model; benchmark: can be timed."""
 Form = Literal["file", "bundle", "ngram", "task", "predictor"]

@@ -9,19 +9,22 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 import numpy as np
 
 from tfscale.config import SamplingConfig
 from tfscale.device.bench import Benchmark, peak_rss_bytes, read_bandwidth, time_decoder
 from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.embedder import NO_STATES, Embedder
 from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.turns import DeviceDecoder, Turn, Turns
-from tfscale.errors import ExportError, TokenizerError
+from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.evaluation.continuations import Continuation, Progress, Scored, scored
 from tfscale.files.description import METADATA_FILE, Description
 from tfscale.inference.generation import Generation, generate, stream
+from tfscale.inference.text_windows import Pooling
 from tfscale.text.score import Score, reading_starts, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
@@ -48,6 +51,10 @@ class DeviceModel(ExportedModel):
         super().__init__(path, tokenizer, description, threads)
         self._decoder = decoder
         self._turns = Turns(decoder)
+        self._xnnpack = True
+        self._embedder: Embedder | None = None
+        if description.embedding is not None:
+            self.abilities = self.abilities | {"embed"}
 
     @classmethod
     def open(cls, file: ExportedFile) -> "DeviceModel":
@@ -60,7 +67,9 @@ class DeviceModel(ExportedModel):
                 f"{file.path} knows {decoder.vocabulary_size} tokens and the tokenizer beside it"
                 f" has {tokenizer.vocabulary_size}; they do not belong together"
             )
-        return cls(file.path, decoder, tokenizer, file.description, file.threads)
+        model = cls(file.path, decoder, tokenizer, file.description, file.threads)
+        model._xnnpack = file.xnnpack
+        return model
 
     @property
     def sequence_length(self) -> int | None:
@@ -208,6 +217,42 @@ class DeviceModel(ExportedModel):
                     progress(len(results), len(rows))
             decoder.reset()
         return results
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        pooling: Pooling = "mean",
+        note: Callable[[str], None] | None = None,
+    ) -> np.ndarray:
+        """Returns a vector for each text, from the hidden states at its tokens.
+
+        They are those of the network, as near as the recipe of the file allows. A text that is
+        being written goes on.
+
+        Args:
+            texts: one or more, none of which is empty; a string is one of them.
+            pooling: mean, over the tokens of a text, or last, the state of its last token.
+            note: is called with a line that says how many texts are longer than the context.
+
+        Returns:
+            float32 (N, D).
+
+        Raises:
+            ConfigError: the file was exported without `embedding`.
+            DataError: there is no text, or one without a token.
+
+        Example:
+            tfscale.device.load("export").embed(["the cat sat"], pooling="last").shape    # (1, 256)
+        """
+        if pooling not in get_args(Pooling):
+            raise ConfigError(f"pooling: expected mean or last; received {pooling!r}")
+        if self.description.format_version and self.description.embedding is None:
+            raise ConfigError(f"{self.path} {NO_STATES}")
+        given = [texts] if isinstance(texts, str) else texts
+        with self._turns.lock:
+            if self._embedder is None:
+                self._embedder = Embedder(self.path, self.threads, self._xnnpack)
+        return self._embedder.embed(self.tokenizer, given, pooling, note)
 
     def bytes_per_token(self) -> int | None:
         """Returns the bytes that a decode step reads; None where model.json does not say.

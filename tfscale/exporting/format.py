@@ -71,6 +71,7 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
     comparing: ClassVar[str] = "compare with Keras"
     converting: ClassVar[str] = "convert"
     runtime: ClassVar[str] = ""
+    embeds: ClassVar[bool] = False
 
     def check(self, source: SourceT, config: ExportConfig) -> None:
         """Refuses what cannot be written, before anything is.
@@ -81,6 +82,11 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
         """
         if source.kind not in self.takes:
             raise ConfigError(f"format={self.name!r} is for {self.made_of}; {source.advice}")
+        if config.embedding and not (self.embeds and source.embeds):
+            raise ConfigError(
+                f"embedding is for a tflite or web file of a network that writes text; received"
+                f" {source.noun} with format={self.name}"
+            )
         names = RECIPES.names() if source.recipes is None else source.recipes
         allowed = [name for name in names if self.recipes is None or name in self.recipes]
         if config.quantize not in allowed:

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tfscale
 from tfscale.config import ExportConfig, Quantization, to_dict
 from tfscale.errors import ConfigError, DataError, ExportError, TokenizerError
+from tfscale.exporting.embedding import described_embedding, embed_signature
 from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
@@ -85,6 +86,7 @@ class TextSource(TFLiteSource):
     advice = "this is a network: give --format tflite"
     tflite_format = "tflite"
     has_report = True
+    embeds = True
     tokenizer: Tokenizer
     network: DecodingNetwork
     converted = False
@@ -129,13 +131,18 @@ class TextSource(TFLiteSource):
         described = describe_network(
             self.network, self.tokenizer, config.quantize, config.prefill_lengths
         )
-        return dataclasses.replace(described, document_mask=self.document_mask or None)
+        embedding = described_embedding(self.network) if config.embedding else None
+        return dataclasses.replace(
+            described, document_mask=self.document_mask or None, embedding=embedding
+        )
 
     def convert(self, config: ExportConfig) -> bytes:
-        return export_tflite(self.network, config.quantize, config.prefill_lengths)
+        extra = embed_signature if config.embedding else None
+        return export_tflite(self.network, config.quantize, config.prefill_lengths, extra)
 
     def write(self, file: IO[bytes], config: ExportConfig) -> None:
-        write_tflite(file, self.network, config.quantize, config.prefill_lengths)
+        extra = embed_signature if config.embedding else None
+        write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
 
     def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         config = export.config
@@ -149,6 +156,7 @@ class TextSource(TFLiteSource):
             threads=config.threads,
             converted=self.converted,
             document_mask=self.document_mask,
+            embedding=config.embedding,
         )
 
     def complete(self, report: Report, config: ExportConfig) -> None:
@@ -184,6 +192,7 @@ class CachedSource(TextSource):
         softmax_left_out: whether the model by itself gives probabilities.
     """
 
+    embeds = False
     network: CachedModel
     converted = True
 

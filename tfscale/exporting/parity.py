@@ -22,6 +22,7 @@ from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
 from tfscale.exporting.converter import silence
+from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report
@@ -57,6 +58,7 @@ def compare_file(
     threads: int = 1,
     converted: bool = False,
     document_mask: bool = False,
+    embedding: bool = False,
 ) -> Report:
     """Compares an export folder with the network it was made from.
 
@@ -71,6 +73,7 @@ def compare_file(
         converted: the network is not one of ours: the converter may fold its weights and has
             constants that nobody knows of.
         document_mask: each document is compared by itself, as it is scored.
+        embedding: the file gives hidden states too.
 
     Returns:
         `tokens`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
@@ -92,6 +95,7 @@ def compare_file(
         stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
         windows = Windows(exact, stream, *ends)
         keras_perplexity = windows.score.perplexity
+        states = states_of(windows) if embedding else []
         if as_stored:
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
@@ -111,6 +115,8 @@ def compare_file(
                 _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
                 speed = model.benchmark(tokens=64)
             del model
+        if embedding:
+            compare_embeddings(checks, folder, windows, states, limits)
     path = os.path.join(folder, "model.tflite")
     with open(path, "rb") as file:
         content = file.read()

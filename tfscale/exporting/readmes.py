@@ -84,6 +84,15 @@ def text_readme(
     if tokenizer.cleaner.steps:
         steps = ", ".join(tokenizer.cleaner.steps)
         text += render(_PACKAGE, "cleaning.md.j2", steps=steps)
+    if (given := description.embedding) is not None:
+        length = given["length"]
+        text += render(
+            _PACKAGE,
+            "embedding.md.j2",
+            width=given["width"],
+            embed_length=length,
+            calls="one token" if length == 1 else f"{length} tokens",
+        )
     return text
 
 

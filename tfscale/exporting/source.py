@@ -44,6 +44,7 @@ class Source(abc.ABC):
         kind: what it computes; see `SourceKind`.
         noun: one of its kind, for messages: "an n-gram model".
         advice: what to do where a format does not take it.
+        embeds: whether its .tflite file can give hidden states.
         recipes: values of `quantize` that it can be stored with; None for all.
         tokenizer: saved beside the file; None where the user has one.
         directory: its run folder; "" where there is none.
@@ -55,6 +56,7 @@ class Source(abc.ABC):
     kind: ClassVar[SourceKind]
     noun: str
     advice: str
+    embeds: ClassVar[bool] = False
     recipes: tuple[str, ...] | None = None
     tokenizer: Tokenizer | None
     directory: str = ""

@@ -9,7 +9,7 @@ nor mask. All signatures share one copy of the weights.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -38,6 +38,8 @@ from tfscale.models.weight_formats import stored_bytes
 
 DecodingNetwork = LanguageNetwork | CachedModel
 """Networks that decode by `cached_step`: those of tfscale, and somebody's own."""
+MoreSignatures = Callable[[DecodingNetwork, Placeholders], Functions]
+"""Makes further functions of a file, which read weights that are inputs as the file's own do."""
 _CONVERTED_AS = {"float32": "none", "float16": "float16"}
 """Type in which the converter stores weights -> the recipe that stores them so."""
 _SMALLEST = 0.9
@@ -49,6 +51,7 @@ def export_tflite(
     network: DecodingNetwork,
     quantize: Quantization = "none",
     prefill_lengths: Sequence[int] = (8, 64),
+    extra: MoreSignatures | None = None,
 ) -> bytes:
     """Converts a network with `cached_step`.
 
@@ -62,6 +65,7 @@ def export_tflite(
             whole blocks is int8 in the last two.
         prefill_lengths: tokens per call of the prompt signatures; no effect on an LSTM, whose
             prompt is read by `decode`. Those above the context are left out.
+        extra: gives further signatures of the network, which share its weights.
 
     Returns:
         The file's bytes.
@@ -74,7 +78,7 @@ def export_tflite(
         content = export_tflite(run.network, quantize="int8")
     """
     file = io.BytesIO()
-    write_tflite(file, network, quantize, prefill_lengths)
+    write_tflite(file, network, quantize, prefill_lengths, extra)
     return file.getvalue()
 
 
@@ -83,6 +87,7 @@ def write_tflite(
     network: DecodingNetwork,
     quantize: Quantization = "none",
     prefill_lengths: Sequence[int] = (8, 64),
+    extra: MoreSignatures | None = None,
 ) -> None:
     """Writes what `export_tflite` returns, without holding the file in memory.
 
@@ -94,6 +99,7 @@ def write_tflite(
         network: as for `export_tflite`, as the others.
         quantize: the recipe.
         prefill_lengths: tokens per call of the prompt signatures.
+        extra: as for `export_tflite`.
 
     Raises:
         ExportError: as for `export_tflite`.
@@ -108,18 +114,23 @@ def write_tflite(
             " network by tfscale.models.build_network, or give it config, cache_spec and"
             " cached_step"
         )
-    model = _without_weights(network, quantize, prefill_lengths)
+    model = _without_weights(network, quantize, prefill_lengths, extra)
     if model is not None:
         write_to(file, model)
         check_weights_present(file.tell(), stored_bytes(network, quantize))
         return
     with tracing_for_tflite():
         functions = signatures(network, prefill_lengths)
+        if extra is not None:
+            functions |= extra(network, Placeholders([], {}))
     file.write(convert(network, functions, quantize))
 
 
 def _without_weights(
-    network: DecodingNetwork, quantize: Quantization, prefill_lengths: Sequence[int]
+    network: DecodingNetwork,
+    quantize: Quantization,
+    prefill_lengths: Sequence[int],
+    extra: MoreSignatures | None,
 ) -> ModelT | None:
     """Returns the model of a file whose matrices are read from the network when it is written; None
     where it has to be converted with its weights."""
@@ -131,6 +142,8 @@ def _without_weights(
     placeholders = Placeholders(weights, formats)
     with tracing_for_tflite():
         functions = signatures(network, prefill_lengths, placeholders)
+        if extra is not None:
+            functions |= extra(network, placeholders)
     others = _Others([weight for weight in network.weights if weight.path not in formats])
     with silence():
         content = to_tflite(others, functions, quantize)

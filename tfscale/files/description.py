@@ -58,6 +58,8 @@ class Description:
             start.
         bytes_per_token: bytes of weights that a decode step reads; None where it is not known.
         prefill_lengths: tokens per call of the prompt signatures.
+        embedding: of the signature `embed`, which gives hidden states: its `name`, and `length`
+            (tokens of a call) and `width` of the states; None where the file has none.
         document_mask: whether the documents of a stream are scored each by itself, as the model was
             trained.
         cloze: whether logits at t are of token t + 1 from the tokens on both sides of it.
@@ -90,6 +92,7 @@ class Description:
     cache: dict[str, list[int]] | None = None
     bytes_per_token: int | None = None
     prefill_lengths: list[int] | None = None
+    embedding: JsonObject | None = None
     document_mask: bool | None = None
     cloze: bool | None = None
     tfscale_version: str = ""

@@ -265,7 +265,7 @@ def stream(
     seen = set(prompt_ids)
     tokens: list[int] = []
     # A word tokenizer puts a space between words, where the prompt does not end in one.
-    spaced = not tokenizer.lossless and prompt[-1:].isspace()
+    spaced = tokenizer.adds_spaces and prompt[-1:].isspace()
     previous = prompt_ids[-1] if prompt_ids and not spaced else None
     text = _Completion(StreamDecoder(tokenizer, previous), stop)
     decoder.reset()

@@ -105,6 +105,7 @@ class LanguageNetwork(keras.Model):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        with_hidden: bool = False,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         """Reads S tokens of one sequence, in float32 and by operations that TFLite has built in.
 
@@ -115,9 +116,10 @@ class LanguageNetwork(keras.Model):
             mask: (1, 1, S, C) float32, added to the scores of C positions: 0 where one may be seen,
                 very negative elsewhere. No effect where `decodes` is "state".
             with_logits: whether to compute the logits.
+            with_hidden: whether to return what `hidden_states` does instead of the logits.
 
         Returns:
-            Logits (1, S, V), or None, and the new cache.
+            Logits (1, S, V), or hidden states (1, S, D), or None, and the new cache.
         """
         raise ConfigError(f"a network of the family {self.config.family} does not decode")
 

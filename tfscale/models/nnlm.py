@@ -65,15 +65,18 @@ class NNLM(BodyNetwork):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        with_hidden: bool = False,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
         x = tf.concat([cache["state_tokens"], embedded], axis=-1)
         new = {"state_tokens": x[:, self.config.embedding_dim :]}
-        if not with_logits:
+        if not (with_logits or with_hidden):
             return None, new
         summed = tf.matmul(x, variable(self.hidden_layer.kernel))
         hidden = tf.tanh(summed + variable(self.hidden_layer.bias))
         read = tf.concat([hidden, x], axis=-1) if self.config.direct_connections else hidden
+        if with_hidden:
+            return tf.reshape(read, (1, 1, read.shape[-1])), new
         logits = tf.matmul(read, variable(self.output_layer.kernel))
         logits += variable(self.output_layer.bias)
         return tf.reshape(logits, (1, 1, self.config.vocabulary_size)), new

@@ -96,6 +96,7 @@ class RecurrentLM(BodyNetwork):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        with_hidden: bool = False,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         x = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
         new: dict[str, tf.Tensor] = {}
@@ -104,10 +105,12 @@ class RecurrentLM(BodyNetwork):
             states = self.cell_step(layer.cell, x, [cache[name] for name in names])
             new |= dict(zip(names, states, strict=True))
             x = states[0]
-        if not with_logits:
+        if not (with_logits or with_hidden):
             return None, new
         if self.projection is not None:
             x = tf.matmul(x, variable(self.projection.kernel))
+        if with_hidden:
+            return tf.reshape(x, (1, 1, x.shape[-1])), new
         if self.output_layer is not None:
             logits = tf.matmul(x, variable(self.output_layer.kernel))
             logits += variable(self.output_layer.bias)

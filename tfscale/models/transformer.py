@@ -132,6 +132,7 @@ class TransformerLM(TransformerNetwork):
         input_pos: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
         with_logits: bool = True,
+        with_hidden: bool = False,
         positions: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
         """Reads S tokens of each of B sequences into the cache, in float32.
@@ -145,11 +146,12 @@ class TransformerLM(TransformerNetwork):
                 very negative elsewhere.
             with_logits: whether to compute the logits, which a prompt needs for its last token
                 only.
+            with_hidden: whether to return the hidden states instead of the logits.
             positions: (B, S) int32 with which learned positions are looked up, where sequences do
                 not begin at the same place of the cache; `input_pos` if left out.
 
         Returns:
-            Logits (B, S, V), or None, and the new cache.
+            Logits (B, S, V), or hidden states (B, S, D), or None, and the new cache.
         """
         rows, length = tokens.shape
         width = self.config.hidden_dim
@@ -169,9 +171,12 @@ class TransformerLM(TransformerNetwork):
             key, value = f"kv_cache_k_{i}", f"kv_cache_v_{i}"
             x = x if mix is None else mix.cached(x, first)
             x, cache[key], cache[value] = block.cached(x, cache[key], cache[value], input_pos, mask)
-        if not with_logits:
+        if not (with_logits or with_hidden):
             return None, cache
         x = tf.reshape(cached_norm(self.final_norm, x), (rows * length, width))
+        if with_hidden:
+            hidden = x if self.narrow is None else cached_dense(self.narrow, x)
+            return tf.reshape(hidden, (rows, length, hidden.shape[-1])), cache
         logits = cached_logits(self.token_embedding, self.narrow, x, self.config.logit_soft_cap)
         return tf.reshape(logits, (rows, length, self.config.vocabulary_size)), cache
 

@@ -1,6 +1,7 @@
 """A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train,
 compress, export."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -14,7 +15,7 @@ from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
-from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
@@ -30,6 +31,7 @@ def import_(
     precision: Precision = "float32",
     tokenizer: object = None,
     stop_tokens: Sequence[str] = (),
+    tokenizer_from: str = "",
 ) -> JsonObject:
     """Writes a run folder with the weights and the tokenizer of a keras-hub decoder.
 
@@ -45,6 +47,8 @@ def import_(
         tokenizer: one of keras-hub, where the source has none.
         stop_tokens: texts of special tokens that end a completion, beside those that keras-hub's
             tokenizer names; models that were tuned for chats end their answers with one.
+        tokenizer_from: instead of keras-hub's tokenizer a Hugging Face folder or tokenizer.json, or
+            a SentencePiece model, which the run gets as it is; see `tfscale.load_tokenizer`.
 
     Returns:
         `architecture`, `parameters`, `vocabulary_size`, `context` and `tokenizer` of what was
@@ -63,7 +67,11 @@ def import_(
     check_range(sequence_length >= 0, "sequence_length", sequence_length, "0 (the model's) or more")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
-    ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer, stop_tokens)
+    if tokenizer_from:
+        ours = _with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
+    else:
+        theirs = _their_tokenizer(source) if tokenizer is None else tokenizer
+        ours = tokenizer_of(theirs, stop_tokens)
     network = from_keras_hub(
         backbone,
         sequence_length,
@@ -126,6 +134,12 @@ def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
             leading_space=leading_space,
         )
     )
+
+
+def _with_stops(ours: Tokenizer, stop_tokens: Sequence[str], path: str) -> Tokenizer:
+    added = ids_of_stops(stop_tokens, ours.special_tokens, path)
+    stops = (*ours.special.stop_ids, *added)
+    return ours.with_special(dataclasses.replace(ours.special, stop_ids=stops))
 
 
 def _check_end(ours: Tokenizer, source: HubTokenizer) -> None:

@@ -22,6 +22,8 @@ class LiteRTLMBundle(TFLite):
     made_of = "models that write text"
     takes = frozenset({"text"})
     runtime = "LiteRT-LM"
+    # LiteRT-LM calls no signature but its own.
+    embeds = False
 
     def check(self, source: TFLiteSource, config: ExportConfig) -> None:
         super().check(source, config)

@@ -25,6 +25,7 @@ class TFLite(ExportFormat[TFLiteSource]):
     takes = frozenset({"text", "windows", "task", "predictor"})
     file = "model.tflite"
     runtime = "LiteRT"
+    embeds = True
     sections: ClassVar[tuple[str, ...]] = ()
 
     def write(self, export: Export[TFLiteSource]) -> None:

@@ -34,6 +34,7 @@ class Tokenizer(SavedTokenizer):
     Attributes:
         kind: the name that a user types, such as "sentencepiece".
         lossless: whether decode(encode(text)) == text for every text.
+        adds_spaces: whether decoding writes spaces between words that no token holds.
         vocabulary_size: number of ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
@@ -56,7 +57,8 @@ class Tokenizer(SavedTokenizer):
             ...
     """
 
-    lossless: ClassVar[bool]
+    lossless: bool
+    adds_spaces: bool = False
     trainable: ClassVar[bool] = False
     reads_text: ClassVar[bool] = True
     training_options: ClassVar[tuple[str, ...]] = ()
@@ -171,8 +173,10 @@ class Tokenizer(SavedTokenizer):
                 f" {error.start}, which no UTF-8 text can hold; decode the text's bytes as UTF-8"
                 " first"
             ) from error
-        if not parse_special:
-            return self.encode_batch([text])[0]
+        return self._parse(text) if parse_special else self.encode_batch([text])[0]
+
+    def _parse(self, text: str) -> list[int]:
+        """Returns the ids of a text with special tokens, as `encode` does with `parse_special`."""
         parts = list(split_at_special(self._lead(text), self.special_tokens))
         return [
             id
@@ -279,6 +283,10 @@ class Tokenizer(SavedTokenizer):
         """Returns the tokenizer without ids that are `removable`, and the old ids that it keeps."""
         raise TokenizerError(f"the vocabulary of a {self.kind} tokenizer cannot be trimmed")
 
+    def given_files(self) -> dict[str, bytes]:
+        """Returns the files of another library that it was taken from, as they were, by name."""
+        return {}
+
     def bundle_file(self) -> bytes:
         """Returns the tokenizer as the library that `bundled_as` names reads it.
 
@@ -300,10 +308,7 @@ class Tokenizer(SavedTokenizer):
         return entries | ({"cleaning": self.cleaner.to_dict()} if self.cleaner.steps else {})
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of `ids`.
-
-        Special tokens give nothing, bytes that are not UTF-8 give U+FFFD.
-        """
+        """Returns the text of `ids`; special tokens give nothing, what is not UTF-8 U+FFFD."""
         decoder = StreamDecoder(self)
         return "".join([decoder.push(id) for id in ids]) + decoder.flush()
 

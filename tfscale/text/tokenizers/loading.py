@@ -13,6 +13,7 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION
 from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.taking import file_of, is_ours, take
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class _Configuration:
 
 @checks_arguments
 def load_tokenizer(directory: str) -> Tokenizer:
-    """Loads a tokenizer.
+    """Loads a tokenizer of tfscale, or takes one of another library as it is.
 
     Args:
         directory: its folder, local or remote; or a data, run or export folder that has it under
-            `tokenizer/`.
+            `tokenizer/`; or a Hugging Face folder or its tokenizer.json, or a SentencePiece model.
 
     Returns:
         The tokenizer, with the digest that it was saved with.
@@ -51,13 +52,17 @@ def load_tokenizer(directory: str) -> Tokenizer:
         folder = nested
     config_path = os.path.join(folder, CONFIG_FILE)
     if not exists(config_path):
+        if (theirs := file_of(directory)) and exists(theirs):
+            beside = os.path.join(os.path.dirname(theirs), CONFIG_FILE)
+            ours = theirs == directory and exists(beside) and is_ours(_read_config(beside))
+            return load_tokenizer(os.path.dirname(theirs)) if ours else take(theirs)
         raise TokenizerError(
-            f"{directory} has no tokenizer: neither it nor its folder tokenizer/ has {CONFIG_FILE}"
+            f"{directory} has no tokenizer: neither it nor its folder tokenizer/ has {CONFIG_FILE},"
+            " and it has no tokenizer.json and no SentencePiece model"
         )
-    try:
-        config = read_json(config_path, "the tokenizer's configuration")
-    except DataError as error:
-        raise TokenizerError(str(error)) from error
+    config = _read_config(config_path)
+    if not is_ours(config) and (theirs := file_of(folder)):
+        return take(theirs)
     check_fields(
         _Configuration,
         config,
@@ -84,6 +89,13 @@ def load_tokenizer(directory: str) -> Tokenizer:
     except DataError as error:
         raise TokenizerError(str(error)) from error
     return _build(config, files, folder)
+
+
+def _read_config(path: str) -> JsonObject:
+    try:
+        return read_json(path, "the tokenizer's configuration")
+    except DataError as error:
+        raise TokenizerError(str(error)) from error
 
 
 def _build(config: JsonObject, files: dict[str, bytes], folder: str) -> Tokenizer:

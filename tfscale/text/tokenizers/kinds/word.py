@@ -67,6 +67,7 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
     lossless = False
+    adds_spaces = True
     trainable = True
     training_options = ("word_segmenter",)
 

@@ -1,0 +1,111 @@
+"""The tokens that begin and end a text, as files of Hugging Face beside a tokenizer name them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tfscale.errors import TokenizerError
+from tfscale.files.json_text import JsonObject, parse_json
+
+BESIDE = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
+"""Files beside a tokenizer that are read or kept with it."""
+ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
+"""The tokens that end an answer in the chat formats of Gemma, Llama 3, Qwen and Phi."""
+_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]", "[EOS]")
+"""Texts of end tokens where no file names one."""
+
+
+@dataclass(frozen=True)
+class GivenNames:
+    """The names that files beside a tokenizer give.
+
+    Attributes:
+        start: the token before a text; None where none is named.
+        end: the token after it.
+        starts: whether texts begin with the start token; None where the files don't say.
+        stop_ids: tokens that end a completion.
+    """
+
+    start: str | None = None
+    end: str | None = None
+    starts: bool | None = None
+    stop_ids: tuple[int, ...] = ()
+
+
+def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
+    """Returns what files of a folder name.
+
+    Args:
+        files: content by name; those of `BESIDE` are read.
+        folder: for the error.
+
+    Raises:
+        TokenizerError: a file that is not JSON, or a name that is not a text.
+
+    Example:
+        names_in({"tokenizer_config.json": b'{"eos_token": "</s>"}'}, "llama").end    # "</s>"
+    """
+    config = _read(files, "special_tokens_map.json", folder) | _read(
+        files, "tokenizer_config.json", folder
+    )
+    generation = _read(files, "generation_config.json", folder)
+    ends = generation.get("eos_token_id", [])
+    ids = ends if isinstance(ends, list) else [ends]
+    if not all(type(id) is int for id in ids):
+        raise TokenizerError(
+            f"{folder}/generation_config.json has eos_token_id={ends!r}; expected one id or a list"
+        )
+    starts = config.get("add_bos_token")
+    return GivenNames(
+        _text(config, ("bos_token", "cls_token"), folder),
+        _text(config, ("eos_token", "sep_token"), folder),
+        starts if isinstance(starts, bool) else None,
+        tuple(ids),
+    )
+
+
+def end_among(pieces: Iterable[str], path: str) -> str:
+    """Returns the end token of a vocabulary that no file names: the one with a usual name.
+
+    Raises:
+        TokenizerError: there is none, or several.
+    """
+    known = set(pieces)
+    found = [text for text in _ENDS if text in known]
+    if len(found) != 1:
+        which = f"has {' and '.join(found)}" if found else f"has none of {', '.join(_ENDS)}"
+        raise TokenizerError(
+            f"{path} does not say which token ends a document, and {which}; put a"
+            ' tokenizer_config.json with "eos_token" beside it'
+        )
+    return found[0]
+
+
+def _read(files: Mapping[str, bytes], name: str, folder: str) -> JsonObject:
+    if name not in files:
+        return {}
+    try:
+        content = parse_json(files[name].decode())
+    except ValueError as error:
+        raise TokenizerError(f"{folder}/{name} is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise TokenizerError(f"{folder}/{name} is not a JSON object")
+    return content
+
+
+def _text(config: JsonObject, keys: Iterable[str], folder: str) -> str | None:
+    """Returns the first of these tokens that is named; some files wrap it in an object."""
+    for key in keys:
+        value = config.get(key)
+        text = value.get("content") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            return text
+        if text is not None:
+            raise TokenizerError(f"{folder}: {key} is {value!r}; expected the text of a token")
+    return None

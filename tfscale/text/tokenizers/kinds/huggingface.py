@@ -1,0 +1,253 @@
+"""A `tokenizer.json` of Hugging Face's library `tokenizers`, as it is."""
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from tfscale.errors import TokenizerError
+from tfscale.registry import register
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
+from tfscale.text.tokenizers.lost import difference_bits
+from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
+from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
+from tfscale.text.tokenizers.tokenizer_json import (
+    keeps_all,
+    read_content,
+    unknown_id_of,
+    without_prefix,
+)
+
+MODEL_FILE = "tokenizer.json"
+_KEPT = "huggingface_"
+"""Before the name of a file that was beside tokenizer.json: ours has one of the same name."""
+
+
+@register
+class HuggingFaceFile(Tokenizer):
+    """A tokenizer that somebody else made, read by Hugging Face's `tokenizers`.
+
+    Ids are those of `encode(text, add_special_tokens=False)` with `encode_special_tokens`: a text
+    does not spell special tokens unless `encode` is asked to parse them. Nothing is cut off or
+    filled up, whatever the file says of truncation and padding. All files stay as they were.
+
+    Args:
+        model: the content of `tokenizer.json`.
+        end_token: the token that follows every document, as the vocabulary spells it.
+        beside: further files to keep, such as `tokenizer_config.json`, by the names that they had.
+
+    Raises:
+        TokenizerError: `tokenizers` is not installed, or the content is not such a file.
+    """
+
+    kind = "huggingface"
+    bundled_as = "hugging_face"
+
+    def __init__(self, model: bytes, end_token: str, beside: Mapping[str, bytes] | None = None):
+        self.model, self.end_token, self.beside = model, end_token, dict(beside or {})
+        self._content = read_content(model)
+        self._tokenizer = _loaded(model)
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        for token in self._content.get("added_tokens") or []:
+            # The library numbers them by their order, whatever the file says.
+            if (own := vocabulary.get(token["content"])) != token["id"]:
+                raise TokenizerError(
+                    f"tokenizer.json gives its added token {token['content']!r} the id"
+                    f" {token['id']}, and its library {own}, which follows the ids before; ids must"
+                    " go on without a gap"
+                )
+        self.vocabulary_size = len(vocabulary)
+        self._pieces = [""] * self.vocabulary_size
+        taken = [False] * self.vocabulary_size
+        for piece, id in vocabulary.items():
+            if id < self.vocabulary_size:
+                self._pieces[id], taken[id] = piece, True
+        if not all(taken):
+            raise TokenizerError(
+                f"tokenizer.json has no token of the id {taken.index(False)}, and its highest id is"
+                f" {max(vocabulary.values())}; ids must go from 0 to their number without a gap"
+            )
+        if end_token not in vocabulary:
+            raise TokenizerError(f"tokenizer.json has no token {end_token!r} to end a document")
+        self.end_id = vocabulary[end_token]
+        self.unknown_id = unknown_id_of(self._content["model"], vocabulary)
+        self._spelling = spelling_of(self._content.get("decoder"))
+        self.adds_spaces = self._spelling.adds_spaces
+        self.lossless = keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
+
+    @staticmethod
+    def pieces_of(model: bytes) -> dict[int, str]:
+        """Returns id -> text of all tokens of a `tokenizer.json`."""
+        read_content(model)
+        vocabulary = _loaded(model).get_vocab(with_added_tokens=True)
+        return {id: piece for piece, id in vocabulary.items()}
+
+    def id_of(self, text: str) -> int:
+        """Returns the id of a token by its text.
+
+        Raises:
+            TokenizerError: there is none.
+        """
+        id: int | None = self._tokenizer.token_to_id(text)
+        if id is None:
+            raise TokenizerError(f"tokenizer.json has no token {text!r}")
+        return id
+
+    def put_before(self) -> int | None:
+        """Returns the token that the file's own post-processor puts before a text, if it does."""
+        plain, whole = (
+            self._tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True)
+        )
+        return whole[0] if whole[:1] != plain[:1] else None
+
+    def special_ids(self) -> Iterable[int]:
+        added = self._content.get("added_tokens") or []
+        return [token["id"] for token in added if token.get("special")]
+
+    def with_special(self, special: SpecialTokens) -> Self:
+        other = super().with_special(special)
+        for cached in ("_spelled", "_barred"):
+            other.__dict__.pop(cached, None)
+        return other
+
+    @functools.cached_property
+    def _barred(self) -> frozenset[int]:
+        """Ids that no text may have."""
+        return frozenset({*self.special_tokens.values()} - {self.unknown_id})
+
+    @functools.cached_property
+    def _spelled(self) -> re.Pattern[str] | None:
+        """Finds the texts of special tokens that the model would make of a text by itself.
+
+        Unigram has them among its pieces, and a token may be added without being called special.
+        """
+        found = []
+        for text, id in self.special_tokens.items():
+            tried = self._tokenizer.encode_batch_fast(
+                [text, f" {text}", f"a{text}b"], add_special_tokens=False
+            )
+            if id in self._barred and any(not self._barred.isdisjoint(one.ids) for one in tried):
+                found.append(text)
+        return re.compile("|".join(map(re.escape, sorted(found, key=len)))) if found else None
+
+    @functools.cached_property
+    def _continuing(self) -> Any:
+        """The same tokenizer, which puts nothing before a text."""
+        content = without_prefix(self._content)
+        if content == self._content:
+            return self._tokenizer
+        return _loaded(json.dumps(content).encode())
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ids = [encoding.ids for encoding in encoded]
+        if self._spelled is None:
+            return ids
+        return [
+            own
+            if self._barred.isdisjoint(own)
+            else self._encode_apart(text, self._spelled, self._tokenizer)
+            for text, own in zip(texts, ids, strict=True)
+        ]
+
+    def _encode_apart(self, text: str, spelled: re.Pattern[str], first: Any) -> list[int]:
+        """Returns the ids of a text that is cut after the first character of each special one."""
+        cuts = [0, *(match.start() + 1 for match in spelled.finditer(text)), len(text)]
+        parts = [text[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+        ids: list[int] = []
+        for number, part in enumerate(parts):
+            reader = self._continuing if number else first
+            ids += reader.encode(part, add_special_tokens=False).ids
+        if not self._barred.isdisjoint(ids):
+            token = next(self._pieces[id] for id in ids if id in self._barred)
+            raise TokenizerError(f"the text spells the special token {token!r}, and must not")
+        return ids
+
+    def encode_continued(self, text: str) -> list[int]:
+        if self._continuing is self._tokenizer:
+            return self.encode_batch([text])[0]
+        ids: list[int] = self._continuing.encode(text, add_special_tokens=False).ids
+        if self._spelled is None or self._barred.isdisjoint(ids):
+            return ids
+        return self._encode_apart(text, self._spelled, self._continuing)
+
+    def _parse(self, text: str) -> list[int]:
+        # Cut for the error of a mark that is no token; the library itself finds those that are,
+        # with the white space that they take.
+        list(split_at_special(text, self.special_tokens))
+        ids: list[int] = self._parsing.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @functools.cached_property
+    def _parsing(self) -> Any:
+        """The same tokenizer, for which the texts of special tokens are those tokens."""
+        tokenizer = _loaded(self.model)
+        tokenizer.encode_special_tokens = False
+        return tokenizer
+
+    def decode(self, ids: Sequence[int]) -> str:
+        silent = {*self.special_tokens.values()}
+        kept = [int(id) for id in ids if int(id) not in silent]
+        for id in kept:
+            self.check_id(id)
+        text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
+        return text
+
+    def piece(self, id: int) -> str:
+        self.check_id(id)
+        return self._pieces[id]
+
+    def token_bytes(self, id: int, previous: int | None) -> bytes:
+        return self._spelling(self._pieces[id], previous is None)
+
+    def lost_bits(
+        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
+    ) -> float:
+        if self.lossless:
+            return 0.0
+        encoded = self.encode_batch(list(texts))
+        return sum(
+            difference_bits(text, self.decode(ids))
+            for text, ids in zip(texts, encoded, strict=True)
+        )
+
+    def bundle_file(self) -> bytes:
+        return self.model
+
+    def to_config(self) -> dict[str, object]:
+        named = {"end_token": self.end_token, "special_tokens": self.special_tokens}
+        return super().to_config() | named
+
+    def files(self) -> dict[str, bytes]:
+        kept = {_KEPT + name: content for name, content in self.beside.items()}
+        return {MODEL_FILE: self.model, **kept}
+
+    def given_files(self) -> dict[str, bytes]:
+        return {MODEL_FILE: self.model, **self.beside}
+
+    @classmethod
+    def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> "HuggingFaceFile":
+        beside = {
+            name.removeprefix(_KEPT): content
+            for name, content in files.items()
+            if name != MODEL_FILE
+        }
+        return cls(files[MODEL_FILE], str(config["end_token"]), beside)
+
+
+def _loaded(model: bytes) -> Any:
+    library = import_tokenizers()
+    try:
+        tokenizer = library.Tokenizer.from_str(model.decode())
+    except Exception as error:  # the library raises bare Exception
+        raise TokenizerError(
+            f"tokenizer.json is not a tokenizer of Hugging Face's library ({error})"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -1,0 +1,140 @@
+"""Takes tokenizers that other libraries wrote: a Hugging Face folder or its `tokenizer.json`, or a
+SentencePiece model."""
+
+import os
+
+from tfscale.errors import DataError, TokenizerError
+from tfscale.files.json_text import parse_json
+from tfscale.files.paths import exists, read_bytes
+from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.given_names import (
+    BESIDE,
+    ENDS_A_TURN,
+    GivenNames,
+    end_among,
+    names_in,
+)
+from tfscale.text.tokenizers.kinds.huggingface import MODEL_FILE, HuggingFaceFile
+from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
+from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.streaming import StreamDecoder
+
+_SENTENCEPIECE = ("tokenizer.model", "spiece.model")
+_TRIED = "The quick  brown fox,\n\t12345 isn't naïve; 你好 🙂 ไทย\u00a0x"
+
+
+def file_of(path: str) -> str | None:
+    """Returns the file of another library's tokenizer that a path means; None where there is none.
+
+    Args:
+        path: a folder with tokenizer.json, tokenizer.model or spiece.model, or such a file.
+    """
+    if os.path.basename(path) == MODEL_FILE or path.endswith(".model"):
+        return path
+    for name in (MODEL_FILE, *_SENTENCEPIECE):
+        if exists(os.path.join(path, name)):
+            return os.path.join(path, name)
+    return None
+
+
+def is_ours(config: object) -> bool:
+    """Returns whether the content of a tokenizer_config.json is of tfscale, not of Hugging Face."""
+    return isinstance(config, dict) and bool({"format_version", "kind", "digest"} & config.keys())
+
+
+def take(path: str) -> Tokenizer:
+    """Returns the tokenizer of another library, with its special tokens, as it is.
+
+    Files beside it, such as tokenizer_config.json, name its special tokens, and are kept with it.
+
+    Args:
+        path: what `file_of` returned.
+
+    Raises:
+        TokenizerError: a file is damaged, the tokenizer is of a kind that is not read, or nothing
+            says which token ends a document.
+
+    Example:
+        take("SmolLM2-135M/tokenizer.json").stop_ids
+    """
+    folder = os.path.dirname(path)
+    try:
+        model = read_bytes(path, "the tokenizer's file")
+        beside = {
+            name: read_bytes(os.path.join(folder, name), "the tokenizer's file")
+            for name in BESIDE
+            if exists(os.path.join(folder, name))
+        }
+    except DataError as error:
+        raise TokenizerError(str(error)) from error
+    _leave_ours(beside)
+    names = names_in(beside, folder or ".")
+    try:
+        if os.path.basename(path) == MODEL_FILE:
+            return _hugging_face(model, beside, names, path)
+        return _sentencepiece(model, beside, names)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path} is not taken: {error}") from error
+
+
+def _leave_ours(beside: dict[str, bytes]) -> None:
+    try:
+        if is_ours(parse_json(beside.get("tokenizer_config.json", b"").decode())):
+            del beside["tokenizer_config.json"]
+    except ValueError:
+        return  # It is not JSON, which is said by whoever reads the names in it.
+
+
+def _hugging_face(
+    model: bytes, beside: dict[str, bytes], names: GivenNames, path: str
+) -> Tokenizer:
+    end = names.end
+    if end is None:
+        pieces = HuggingFaceFile.pieces_of(model)
+        if missing := [id for id in names.stop_ids if id not in pieces]:
+            raise TokenizerError(f"generation_config.json ends with id {missing[0]}, no token's")
+        end = pieces[names.stop_ids[0]] if names.stop_ids else end_among(pieces.values(), path)
+    tokenizer = HuggingFaceFile(model, end, beside)
+    before = tokenizer.put_before()
+    start = before if names.start is None else tokenizer.id_of(names.start)
+    return _checked(
+        tokenizer.with_special(
+            SpecialTokens(
+                start_id=start,
+                in_prompts=start is not None and (start == before or bool(names.starts)),
+                stop_ids=_stops(tokenizer, names),
+            )
+        )
+    )
+
+
+def _sentencepiece(model: bytes, beside: dict[str, bytes], names: GivenNames) -> Tokenizer:
+    tokenizer = SentencePieceFile(model, names.end, beside)
+    start = tokenizer.own_start_id if names.start is None else tokenizer.id_of(names.start)
+    return _checked(
+        tokenizer.with_special(
+            SpecialTokens(
+                start_id=start,
+                in_prompts=start is not None and names.starts is not False,
+                stop_ids=_stops(tokenizer, names),
+            )
+        )
+    )
+
+
+def _stops(tokenizer: HuggingFaceFile | SentencePieceFile, names: GivenNames) -> tuple[int, ...]:
+    turns = [id for text, id in tokenizer.special_tokens.items() if ENDS_A_TURN.fullmatch(text)]
+    return tuple(dict.fromkeys([*names.stop_ids, *turns]))
+
+
+def _checked(tokenizer: Tokenizer) -> Tokenizer:
+    """Refuses a tokenizer whose tokens, spelled one by one, are not what its library makes of all
+    of them."""
+    ids = tokenizer.encode(_TRIED)
+    decoder = StreamDecoder(tokenizer)
+    streamed = "".join([decoder.push(id) for id in ids]) + decoder.flush()
+    if streamed != (whole := tokenizer.decode(ids)):
+        raise TokenizerError(
+            f"its tokens one by one give {streamed!r}, and its library makes {whole!r} of them"
+        )
+    return tokenizer
