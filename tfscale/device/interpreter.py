@@ -14,7 +14,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
-def _without_log_lines() -> Iterator[None]:
+def without_log_lines() -> Iterator[None]:
     """Keeps what LiteRT's C++ code writes to stderr off the terminal; it has no option for it."""
     # A second thread would take the first one's file for the process's stderr, and put that back
     # for good.
@@ -41,7 +41,7 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
     """
     check_structure(path)
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with running(path), _without_log_lines():
+    with running(path), without_log_lines():
         interpreter = Interpreter(
             model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
         )
