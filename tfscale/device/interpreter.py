@@ -4,11 +4,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from typing import TYPE_CHECKING
 
 from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -33,12 +35,15 @@ def without_log_lines() -> Iterator[None]:
             os.close(saved)
 
 
-def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
+def open_interpreter(path: str, threads: int, xnnpack: bool) -> "Interpreter":
     """Returns an interpreter of a file, with its tensors allocated.
 
     Raises:
         ExportError: its structure is not sound, or LiteRT refuses it.
     """
+    # A language model runs without it, and its library takes 7 MB.
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
     check_structure(path)
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with running(path), without_log_lines():
