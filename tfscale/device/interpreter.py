@@ -4,13 +4,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfscale.device.structure import check_structure
 from tfscale.errors import ExportError
-
-if TYPE_CHECKING:
-    from ai_edge_litert.interpreter import Interpreter
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -35,15 +33,12 @@ def without_log_lines() -> Iterator[None]:
             os.close(saved)
 
 
-def open_interpreter(path: str, threads: int, xnnpack: bool) -> "Interpreter":
+def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
     """Returns an interpreter of a file, with its tensors allocated.
 
     Raises:
         ExportError: its structure is not sound, or LiteRT refuses it.
     """
-    # A language model runs without it, and its library takes 7 MB.
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     check_structure(path)
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with running(path), without_log_lines():
@@ -52,6 +47,22 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> "Interpreter":
         )
         interpreter.allocate_tensors()
     return interpreter
+
+
+def check_readable(path: str) -> None:
+    """Refuses a file whose offsets lead outside of it, or that names operations that are unknown.
+
+    LiteRT's interpreter looks at that when it is made; its compiled models believe the file.
+
+    Raises:
+        ExportError: its structure is not sound, or LiteRT refuses it.
+    """
+    check_structure(path)
+    with running(path), without_log_lines():
+        Interpreter(
+            model_path=os.fspath(path),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
 
 
 @contextlib.contextmanager

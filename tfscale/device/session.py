@@ -9,8 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from tfscale.device import litert
-from tfscale.device.interpreter import open_interpreter, running, without_log_lines
-from tfscale.device.structure import check_structure
+from tfscale.device.interpreter import (
+    check_readable,
+    open_interpreter,
+    running,
+    without_log_lines,
+)
 from tfscale.errors import ExportError
 
 
@@ -73,7 +77,7 @@ def open_session(path: str, threads: int, xnnpack: bool) -> Session:
     """
     if not xnnpack or litert.library() is None:
         return InterpreterSession(path, threads, xnnpack)
-    check_structure(path)
+    check_readable(path)
     with running(path), without_log_lines():
         return CompiledSession(path, threads)
 
