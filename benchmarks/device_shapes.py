@@ -248,11 +248,19 @@ def main() -> None:
     parser.add_argument("--kinds", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--file")
     parser.add_argument("--folder")
-    parser.add_argument("--llama-cpp", help="folder of llama.cpp's libraries")
+    parser.add_argument(
+        "--llama-cpp",
+        default=os.environ.get("TFSCALE_LLAMA_CPP"),
+        help="folder of llama.cpp's libraries (default: TFSCALE_LLAMA_CPP of the environment)",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if options.task in ("rows", "llama") and not os.path.isdir(options.llama_cpp or ""):
+        parser.error(f"--llama-cpp should be a folder; received {options.llama_cpp!r}")
     if options.task == "rows":
+        if options.folder:
+            os.makedirs(options.folder, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary:
             show(list(rows(options, options.folder or temporary)), Console())
         return
