@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfscale.device.in_place import updated_in_place
+from tfscale.device.interpreter import running
 from tfscale.device.session import Arrays, Call, Signature, Tensor, open_session
 from tfscale.errors import ExportError, PromptError
 from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, check_fits, prefill_chunk
@@ -46,12 +47,13 @@ class LiteRTDecoder:
         self._session = open_session(path, threads, xnnpack)
         self._read_signatures(path)
         decode = self._session.signatures["decode"]
-        self._inputs = {name: tensor.zeros() for name, tensor in decode.inputs.items()}
         shared = updated_in_place(path) & set(self.cache_shapes)
-        self._outputs = {
-            name: self._inputs[name] if name in shared else tensor.zeros()
-            for name, tensor in decode.outputs.items()
-        }
+        with running(path):
+            self._inputs = {name: tensor.zeros() for name, tensor in decode.inputs.items()}
+            self._outputs = {
+                name: self._inputs[name] if name in shared else tensor.zeros()
+                for name, tensor in decode.outputs.items()
+            }
         self._copied = [name for name in self.cache_shapes if name not in shared]
         self._calls: dict[str, tuple[Arrays, Call]] = {
             "decode": (self._inputs, self._session.call("decode", self._inputs, self._outputs))
@@ -84,6 +86,19 @@ class LiteRTDecoder:
             raise ExportError(
                 f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context"
             )
+        for length in self.prefill_lengths:
+            self._check_prefill(path, length)
+
+    def _check_prefill(self, path: str, length: int) -> None:
+        """Checks that a prefill call has the shapes that this class writes."""
+        inputs = self._session.signatures[f"{_PREFILL}{length}"].inputs
+        mask = 1, 1, length, self.context_length
+        for name, shape in {"tokens": (1, length), "input_pos": (length,), "mask": mask}.items():
+            if inputs[name].shape != shape:
+                raise ExportError(
+                    f"{path}: input {name} of `{_PREFILL}{length}` has shape {inputs[name].shape},"
+                    f" expected {shape}"
+                )
 
     def _check_shapes(
         self, path: str, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
@@ -239,7 +254,8 @@ class LiteRTDecoder:
         self.reset()
         if self._memory:
             arrays, encode = self._call(_ENCODE)
-            arrays["tokens"][...] = ids
+            with running(self._path):
+                arrays["tokens"][...] = ids
             encode()
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
