@@ -255,7 +255,7 @@ class LiteRTDecoder:
         if self._memory:
             arrays, encode = self._call(_ENCODE)
             with running(self._path):
-                arrays["tokens"][...] = ids
+                arrays["tokens"][...] = np.reshape(ids, arrays["tokens"].shape)
             encode()
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
