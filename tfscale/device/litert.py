@@ -28,6 +28,8 @@ _SHARED_WEIGHTS = ":memory"
 _TYPES = {1: "float32", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 """LiteRtElementType -> type of NumPy, for inputs and outputs of files."""
 _MOST_DIMENSIONS = 8
+Buffers = ctypes.Array[ctypes.c_void_p]
+"""LiteRtTensorBuffers, in the order of a signature."""
 
 
 class _Layout(ctypes.Structure):
@@ -162,7 +164,7 @@ class Compiled:
         self._owned.append(("LiteRtDestroyTensorBuffer", created))
         return created
 
-    def run(self, signature: int, inputs: ctypes.Array, outputs: ctypes.Array) -> None:
+    def run(self, signature: int, inputs: Buffers, outputs: Buffers) -> None:
         """Computes a signature, by its place in the file, on arrays of LiteRtTensorBuffers."""
         status = _function("LiteRtRunCompiledModel")(
             self.compiled,
@@ -208,7 +210,7 @@ def _destroy(owned: list[tuple[str, ctypes.c_void_p]]) -> None:
         _function(function)(created)
 
 
-_PAYLOADS: dict[str, ctypes.Array] = {}
+_PAYLOADS: dict[str, ctypes.Array[ctypes.c_char]] = {}
 """Options in the form in which the library was given them; it does not copy them."""
 _KEEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
 """What the library calls when it is done with an option."""

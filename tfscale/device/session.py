@@ -120,7 +120,7 @@ class CompiledSession:
         """See `Session.call`."""
         place = self._places[name]
         buffers: dict[int, ctypes.c_void_p] = {}
-        sides = []
+        sides: list[litert.Buffers] = []
         for types, arrays in zip(self._types[name], (inputs, outputs), strict=True):
             for tensor, kind in types.items():
                 given = arrays[tensor]
@@ -159,7 +159,7 @@ class InterpreterSession:
     def __init__(self, path: str, threads: int, xnnpack: bool):
         self._path = path
         self._interpreter = open_interpreter(path, threads, xnnpack)
-        self.signatures = {}
+        self.signatures: dict[str, Signature] = {}
         with running(path):
             for name in self._interpreter.get_signature_list():
                 runner = self._interpreter.get_signature_runner(name)
