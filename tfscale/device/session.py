@@ -1,5 +1,6 @@
 """Runs the signatures of a .tflite file on arrays that stay in place from call to call."""
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Mapping
@@ -137,8 +138,11 @@ class CompiledSession:
         # The runtime has their addresses alone.
         self._arrays += [*inputs.values(), *outputs.values()]
 
+        quiet = [without_log_lines()]
+
         def run() -> None:
-            with running(self._path):
+            # What does not fit together shows when the signature is first prepared.
+            with running(self._path), quiet.pop() if quiet else contextlib.nullcontext():
                 self._file.run(place, *sides)
 
         return run
