@@ -79,6 +79,7 @@ benchmark: $(BENCHMARK_STAMP)  ## tfscale beside PyTorch and stock Keras, in one
 
 benchmark-device: $(BENCHMARK_STAMP)  ## recipes, searches and other runtimes' speed on trained models (an hour; see --help for less)
 	@$(BIN)/python -m benchmarks.on_device $(ARGS)
+	@test -z "$$TFSCALE_LLAMA_CPP" || $(BIN)/python -m benchmarks.device_shapes  # beside llama.cpp, where its folder is named
 
 benchmark-corpus: $(BENCHMARK_STAMP)  ## time and memory of prepare from 10 MB to 4 GB of text, and of a million near duplicates (20 minutes, 12 GB)
 	@$(BIN)/python -m benchmarks.corpus_growth $(ARGS)

@@ -7,18 +7,18 @@ neither position nor mask. An encoder-decoder's file has `encode` (tokens (1, S)
 a source) and `decode`, which also takes that.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfscale.device.interpreter import open_interpreter, running
+from tfscale.device.in_place import updated_in_place
+from tfscale.device.interpreter import running
+from tfscale.device.session import Arrays, Call, Signature, Tensor, open_session
 from tfscale.errors import ExportError, PromptError
-from tfscale.files.json_text import JsonObject
 from tfscale.inference.generation import HIDDEN_SCORE, causal_mask, check_fits, prefill_chunk
 
 _PREFILL, _ENCODE, _EMBED = "prefill_", "encode", "embed"
-Details = JsonObject
-"""Name -> type, shape and index of a tensor, as LiteRT gives them."""
 State = tuple[int, dict[str, np.ndarray]]
 """Tokens read, and what the cache holds of them."""
 Mark = tuple[int, dict[str, np.ndarray] | None]
@@ -29,10 +29,9 @@ class LiteRTDecoder:
     """One sequence at a time through a .tflite file; implements
     `tfscale.inference.generation.Decoder`.
 
-    `decode` runs on the interpreter's own buffers: the cache stays where the next call reads it,
-    and only the new row is copied back from the output. (A signature runner copies every cache
-    twice per token, which for a 4 x 256 model of context 256 takes as long as half of the
-    arithmetic.)
+    All signatures read and write one set of caches, which stays where it is from call to call. A
+    signature that reads a cache for no other purpose than to give it back with new rows writes
+    these rows into it; of any other the new rows are copied from the output.
 
     Args:
         path: the file; `tfscale.device.load` checks before that it is whole.
@@ -45,46 +44,41 @@ class LiteRTDecoder:
 
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
         self._path = path
-        self._interpreter = open_interpreter(path, threads, xnnpack)
+        self._session = open_session(path, threads, xnnpack)
+        self._read_signatures(path)
+        decode = self._session.signatures["decode"]
+        shared = updated_in_place(path) & set(self.cache_shapes)
         with running(path):
-            self._read_signatures(path)
-            self.reset()
+            self._inputs = {name: tensor.zeros() for name, tensor in decode.inputs.items()}
+            self._outputs = {
+                name: self._inputs[name] if name in shared else tensor.zeros()
+                for name, tensor in decode.outputs.items()
+            }
+        self._copied = [name for name in self.cache_shapes if name not in shared]
+        self._calls: dict[str, tuple[Arrays, Call]] = {
+            "decode": (self._inputs, self._session.call("decode", self._inputs, self._outputs))
+        }
+        self.reset()
 
     def _read_signatures(self, path: str) -> None:
-        signatures = self._interpreter.get_signature_list()
+        signatures = self._session.signatures
         self._check_signatures(path, signatures)
-        decode = self._interpreter.get_signature_runner("decode")
-        inputs, outputs = decode.get_input_details(), decode.get_output_details()
-        # The interpreter refuses to run while somebody else holds its internals, and a signature
-        # runner does.
-        del decode
-        primary = {
-            int(detail["index"]): detail["name"] for detail in self._interpreter.get_input_details()
-        }
-        if any(primary.get(int(detail["index"])) != detail["name"] for detail in inputs.values()):
-            raise ExportError(
-                f"{path}: `decode` is not the file's first signature; export the run again"
-            )
-        self._inputs = {
-            name: self._interpreter.tensor(int(detail["index"])) for name, detail in inputs.items()
-        }
-        self._outputs = {
-            name: self._interpreter.tensor(int(detail["index"])) for name, detail in outputs.items()
-        }
-        self._memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
+        inputs, outputs = signatures["decode"].inputs, signatures["decode"].outputs
+        self._memory = set(signatures[_ENCODE].outputs) if _ENCODE in signatures else set()
         self.cache_shapes = {
-            name: tuple(int(size) for size in detail["shape"])
-            for name, detail in sorted(inputs.items())
+            name: tensor.shape
+            for name, tensor in sorted(inputs.items())
             if name not in {"tokens", "input_pos", "mask"} | self._memory
         }
         for name, shape in self.cache_shapes.items():
-            if tuple(outputs[name]["shape"]) != shape:
+            if outputs[name].shape != shape:
                 raise ExportError(
                     f"{path}: `{name}` has shape {shape} as input of `decode` and another as output"
                 )
-        self.context_length = int(inputs["mask"]["shape"][-1]) if "mask" in inputs else None
+        shape = inputs["mask"].shape if "mask" in inputs else ()
+        self.context_length = shape[-1] if shape else None
         self._check_shapes(path, inputs, outputs)
-        self.vocabulary_size = int(outputs["logits"]["shape"][-1])
+        self.vocabulary_size = outputs["logits"].shape[-1]
         self.prefill_lengths = sorted(
             int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL)
         )
@@ -92,8 +86,23 @@ class LiteRTDecoder:
             raise ExportError(
                 f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context"
             )
+        for length in self.prefill_lengths:
+            self._check_prefill(path, length)
 
-    def _check_shapes(self, path: str, inputs: Details, outputs: Details) -> None:
+    def _check_prefill(self, path: str, length: int) -> None:
+        """Checks that a prefill call has the shapes that this class writes."""
+        inputs = self._session.signatures[f"{_PREFILL}{length}"].inputs
+        mask = 1, 1, length, self.context_length
+        for name, shape in {"tokens": (1, length), "input_pos": (length,), "mask": mask}.items():
+            if inputs[name].shape != shape:
+                raise ExportError(
+                    f"{path}: input {name} of `{_PREFILL}{length}` has shape {inputs[name].shape},"
+                    f" expected {shape}"
+                )
+
+    def _check_shapes(
+        self, path: str, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+    ) -> None:
         """Checks that `decode` has the shapes and types that this class writes and reads."""
         context = self.context_length
         expected = {
@@ -105,18 +114,14 @@ class LiteRTDecoder:
             f"input {name}": (inputs[name], expected[name]) for name in expected if name in inputs
         }
         logits = outputs["logits"]
-        checked["output logits"] = (
-            logits,
-            (np.float32, logits["shape"][-1] if len(logits["shape"]) else 0),
-        )
-        for name, (detail, (dtype, size)) in checked.items():
-            if detail["dtype"] != dtype or not size or int(np.prod(detail["shape"])) != size:
-                shape = tuple(int(length) for length in detail["shape"])
+        checked["output logits"] = logits, (np.float32, logits.shape[-1] if logits.shape else 0)
+        for name, (tensor, (dtype, size)) in checked.items():
+            if tensor.dtype != dtype or not size or math.prod(tensor.shape) != size:
                 raise ExportError(
-                    f"{path}: {name} of `decode` has shape {shape} of {np.dtype(detail['dtype'])}"
+                    f"{path}: {name} of `decode` has shape {tensor.shape} of {tensor.dtype}"
                 )
         for name, shape in self.cache_shapes.items():
-            if inputs[name]["dtype"] != outputs[name]["dtype"] or (
+            if inputs[name].dtype != outputs[name].dtype or (
                 context is not None and shape[1:2] != (context,)
             ):
                 raise ExportError(
@@ -124,21 +129,21 @@ class LiteRTDecoder:
                 )
 
     @staticmethod
-    def _check_signatures(path: str, signatures: dict) -> None:
+    def _check_signatures(path: str, signatures: Mapping[str, Signature]) -> None:
         if "decode" not in signatures:
             raise ExportError(
                 f"{path} is not a language model of tfscale: its signatures are"
                 f" {sorted(signatures) or 'none'}, and `decode` is not among them"
             )
-        memory = set(signatures[_ENCODE]["outputs"]) if _ENCODE in signatures else set()
+        memory = set(signatures[_ENCODE].outputs) if _ENCODE in signatures else set()
         for name, signature in signatures.items():
             if name == _EMBED:  # `tfscale.device.embedder` reads it.
                 continue
-            inputs, outputs = set(signature["inputs"]), set(signature["outputs"])
+            inputs, outputs = set(signature.inputs), set(signature.outputs)
             if (
                 name == _ENCODE
                 and inputs == {"tokens"}
-                and outputs <= set(signatures["decode"]["inputs"])
+                and outputs <= set(signatures["decode"].inputs)
             ):
                 continue
             cache = inputs - {"tokens", "input_pos", "mask"} - memory
@@ -172,15 +177,15 @@ class LiteRTDecoder:
         """Forgets all tokens."""
         self._position = 0
         for name in self.cache_shapes:
-            self._inputs[name]()[...] = 0
+            self._inputs[name][...] = 0
         if self.context_length is not None:
-            self._inputs["mask"]()[...] = HIDDEN_SCORE
+            self._inputs["mask"][...] = HIDDEN_SCORE
 
     def mark(self) -> Mark:
         """Returns the place reached, for `back_to`: the position, and the state of an LSTM."""
         if self.context_length is not None:
             return self._position, None
-        return self._position, {name: np.array(self._inputs[name]()) for name in self.cache_shapes}
+        return self._position, {name: np.array(self._inputs[name]) for name in self.cache_shapes}
 
     def back_to(self, mark: Mark) -> None:
         """Forgets what was read since a mark that was taken after the last reset."""
@@ -188,26 +193,26 @@ class LiteRTDecoder:
         if state is None:
             # What the cache holds beyond is hidden by the mask, and overwritten by what is read
             # next.
-            self._inputs["mask"]()[..., self._position :] = HIDDEN_SCORE
+            self._inputs["mask"][..., self._position :] = HIDDEN_SCORE
         else:
             for name, value in state.items():
-                self._inputs[name]()[...] = value
+                self._inputs[name][...] = value
 
     def state(self) -> State:
         """Returns a copy of what was read, for `restore` after other tokens were read instead."""
         position = self._position if self.context_length is not None else None
         return self._position, {
-            name: np.array(self._inputs[name]()[:, :position]) for name in self.cache_shapes
+            name: np.array(self._inputs[name][:, :position]) for name in self.cache_shapes
         }
 
     def restore(self, state: State) -> None:
         """Puts the decoder where `state` was taken; a source must be the same."""
         self._position, cache = state
         for name, value in cache.items():
-            self._inputs[name]()[:, : value.shape[1]] = value
+            self._inputs[name][:, : value.shape[1]] = value
         if self.context_length is not None:
-            self._inputs["mask"]()[..., : self._position] = 0
-            self._inputs["mask"]()[..., self._position :] = HIDDEN_SCORE
+            self._inputs["mask"][..., : self._position] = 0
+            self._inputs["mask"][..., self._position :] = HIDDEN_SCORE
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads `ids` (one or more) after those read before: the last by `decode`, those before it
@@ -235,7 +240,7 @@ class LiteRTDecoder:
                 self._decode(ids[done])
                 done += 1
         self._decode(ids[-1])
-        return np.array(self._outputs["logits"]()).reshape(-1)
+        return np.array(self._outputs["logits"]).reshape(-1)
 
     def read_source(self, ids: Sequence[int] | np.ndarray) -> None:
         """Forgets all tokens, and reads a source whose tokens all see each other; the target is
@@ -250,12 +255,10 @@ class LiteRTDecoder:
         """
         self.reset()
         if self._memory:
+            arrays, encode = self._call(_ENCODE)
             with running(self._path):
-                memory = self._interpreter.get_signature_runner(_ENCODE)(
-                    tokens=np.asarray(ids, np.int32)[None]
-                )
-                for name, value in memory.items():
-                    self._inputs[name]()[...] = value
+                arrays["tokens"][...] = np.reshape(ids, arrays["tokens"].shape)
+            encode()
             return
         if self.context_length is None or len(ids) > max(self.prefill_lengths, default=0):
             raise PromptError(
@@ -271,32 +274,44 @@ class LiteRTDecoder:
     def _prefill(self, ids: list[int], length: int, mask: np.ndarray | None = None) -> None:
         assert self.context_length is not None
         first, end = self._position, self._position + len(ids)
-        tokens = np.zeros((1, length), np.int32)
-        tokens[0, : len(ids)] = ids
-        with running(self._path):
-            output = self._interpreter.get_signature_runner(f"{_PREFILL}{length}")(
-                tokens=tokens,
-                input_pos=np.arange(first, first + length, dtype=np.int32),
-                mask=causal_mask(first, length, self.context_length) if mask is None else mask,
-                **{name: np.array(self._inputs[name]()) for name in self.cache_shapes},
-            )
-            for name in self.cache_shapes:
-                self._inputs[name]()[:, first:end] = output[name][:, first:end]
-        self._inputs["mask"]()[..., first:end] = 0
+        arrays, prefill = self._call(f"{_PREFILL}{length}")
+        arrays["tokens"][...] = 0
+        arrays["tokens"][0, : len(ids)] = ids
+        arrays["input_pos"][...] = np.arange(first, first + length)
+        arrays["mask"][...] = (
+            causal_mask(first, length, self.context_length) if mask is None else mask
+        )
+        prefill()
+        for name in self._copied:
+            self._inputs[name][:, first:end] = self._outputs[name][:, first:end]
+        self._inputs["mask"][..., first:end] = 0
         self._position = end
 
     def _decode(self, token: int) -> None:
         position = self._position
-        self._inputs["tokens"]()[...] = token
+        self._inputs["tokens"][...] = token
         if self.context_length is not None:
-            self._inputs["input_pos"]()[...] = position
-            self._inputs["mask"]()[..., position] = 0
-        with running(self._path):
-            self._interpreter.invoke()
-        for name in self.cache_shapes:
+            self._inputs["input_pos"][...] = position
+            self._inputs["mask"][..., position] = 0
+        self._calls["decode"][1]()
+        for name in self._copied:
             if self.context_length is None:
-                self._inputs[name]()[...] = self._outputs[name]()
+                self._inputs[name][...] = self._outputs[name]
             else:
-                # Only this row is new, and the runtime never writes to the inputs of the graph.
-                self._inputs[name]()[:, position] = self._outputs[name]()[:, position]
+                # Only this row is new.
+                self._inputs[name][:, position] = self._outputs[name][:, position]
         self._position += 1
+
+    def _call(self, name: str) -> tuple[Arrays, Call]:
+        """Returns the inputs of a signature, which has the caches of `decode`, and its call."""
+        if name not in self._calls:
+            signature = self._session.signatures[name]
+            arrays = {
+                tensor: self._inputs[tensor] if tensor in self.cache_shapes else kind.zeros()
+                for tensor, kind in signature.inputs.items()
+            }
+            # What is known of a source is what `decode` then reads.
+            given = self._inputs if name == _ENCODE else self._outputs
+            outputs = {tensor: given[tensor] for tensor in signature.outputs}
+            self._calls[name] = arrays, self._session.call(name, arrays, outputs)
+        return self._calls[name]

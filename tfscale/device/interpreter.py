@@ -14,7 +14,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
-def _without_log_lines() -> Iterator[None]:
+def without_log_lines() -> Iterator[None]:
     """Keeps what LiteRT's C++ code writes to stderr off the terminal; it has no option for it."""
     # A second thread would take the first one's file for the process's stderr, and put that back
     # for good.
@@ -41,12 +41,28 @@ def open_interpreter(path: str, threads: int, xnnpack: bool) -> Interpreter:
     """
     check_structure(path)
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with running(path), _without_log_lines():
+    with running(path), without_log_lines():
         interpreter = Interpreter(
             model_path=os.fspath(path), num_threads=threads, experimental_op_resolver_type=resolver
         )
         interpreter.allocate_tensors()
     return interpreter
+
+
+def check_readable(path: str) -> None:
+    """Refuses a file whose offsets lead outside of it, or that names operations that are unknown.
+
+    LiteRT's interpreter looks at that when it is made; its compiled models believe the file.
+
+    Raises:
+        ExportError: its structure is not sound, or LiteRT refuses it.
+    """
+    check_structure(path)
+    with running(path), without_log_lines():
+        Interpreter(
+            model_path=os.fspath(path),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
 
 
 @contextlib.contextmanager
