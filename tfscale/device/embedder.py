@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfscale.device.interpreter import open_interpreter, running
+from tfscale.device.session import open_session
 from tfscale.errors import ConfigError, ExportError
 from tfscale.inference.generation import causal_mask
 from tfscale.inference.text_windows import Pool, Pooling, windows_of
@@ -26,7 +26,7 @@ _READ = {"tokens", "input_pos", "mask"}
 class Embedder:
     """The signature `embed` of a file: tokens (1, S), caches -> hidden (1, S, D), caches.
 
-    It has an interpreter of its own, so that a text which is being written goes on.
+    It has a session of its own, so that a text which is being written goes on.
 
     Args:
         path: the .tflite file.
@@ -39,43 +39,47 @@ class Embedder:
     """
 
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
-        self._path, self._lock = path, threading.Lock()
-        self._interpreter = open_interpreter(path, threads, xnnpack)
-        signature = self._interpreter.get_signature_list().get(SIGNATURE)
+        self._lock = threading.Lock()
+        session = open_session(path, threads, xnnpack)
+        signature = session.signatures.get(SIGNATURE)
         if signature is None:
             raise ConfigError(f"{path} {NO_STATES}")
-        caches = set(signature["inputs"]) - _READ
-        if set(signature["outputs"]) != caches | {"hidden"} or "tokens" not in signature["inputs"]:
+        caches = set(signature.inputs) - _READ
+        if set(signature.outputs) != caches | {"hidden"} or "tokens" not in signature.inputs:
             raise ExportError(
-                f"{path}: signature {SIGNATURE} has inputs {sorted(signature['inputs'])} and"
-                f" outputs {sorted(signature['outputs'])}; expected tokens and caches, and the same"
+                f"{path}: signature {SIGNATURE} has inputs {sorted(signature.inputs)} and"
+                f" outputs {sorted(signature.outputs)}; expected tokens and caches, and the same"
                 " caches and hidden back; export the run again"
             )
-        with running(path):
-            self._runner = self._interpreter.get_signature_runner(SIGNATURE)
-            inputs = self._runner.get_input_details()
-            hidden = self._runner.get_output_details()["hidden"]
-        self._caches = {name: tuple(map(int, inputs[name]["shape"])) for name in caches}
-        self._length = int(np.prod(inputs["tokens"]["shape"]))
-        self.context_length = int(inputs["mask"]["shape"][-1]) if "mask" in inputs else None
-        self.width = int(hidden["shape"][-1])
+        self._given, self._found = (
+            {name: tensor.zeros() for name, tensor in side.items()}
+            for side in (signature.inputs, signature.outputs)
+        )
+        self._call = session.call(SIGNATURE, self._given, self._found)
+        self._caches = sorted(caches)
+        self._length = self._given["tokens"].size
+        mask = self._given.get("mask")
+        self.context_length = None if mask is None else int(mask.shape[-1])
+        self.width = int(self._found["hidden"].shape[-1])
 
     def states(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the hidden states (T, D) float32 after each of T ids, of a text by itself."""
-        cache = {name: np.zeros(shape, np.float32) for name, shape in self._caches.items()}
         rows = []
-        with self._lock, running(self._path):
+        with self._lock:
+            for name in self._caches:
+                self._given[name][...] = 0
             for start in range(0, len(ids), self._length):
                 part = np.asarray(ids[start : start + self._length], np.int32)
-                tokens = np.zeros((1, self._length), np.int32)
-                tokens[0, : len(part)] = part
-                given = {"tokens": tokens, **cache}
+                self._given["tokens"][...] = 0
+                self._given["tokens"][0, : len(part)] = part
                 if self.context_length is not None:
-                    given["input_pos"] = np.arange(start, start + self._length, dtype=np.int32)
-                    given["mask"] = causal_mask(start, self._length, self.context_length)
-                output = self._runner(**given)
-                rows.append(np.array(output["hidden"])[0, : len(part)])
-                cache = {name: np.array(output[name]) for name in cache}
+                    self._given["input_pos"][...] = np.arange(start, start + self._length)
+                    mask = causal_mask(start, self._length, self.context_length)
+                    self._given["mask"][...] = mask
+                self._call()
+                rows.append(self._found["hidden"][0, : len(part)].copy())
+                for name in self._caches:
+                    self._given[name][...] = self._found[name]
         return np.concatenate(rows)
 
     def embed(
