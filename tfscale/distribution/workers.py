@@ -7,7 +7,7 @@ process (also one that drives many devices) there is nothing to agree on, and no
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +46,7 @@ class Workers:
                 chief = len(resolver.cluster_spec().as_dict().get("chief", []))
                 self.index = resolver.task_id + (chief if resolver.task_type == "worker" else 0)
                 self.readers = self.count
-        self._sums = {}
+        self._sums: dict[tuple, Callable] = {}
 
     @property
     def is_chief(self) -> bool:

@@ -159,7 +159,7 @@ def _without_weights(
     return model
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Others:
     """The weights that the converter gets."""
 
