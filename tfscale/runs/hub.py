@@ -16,6 +16,7 @@ from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.hub_files import original_files
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
@@ -68,6 +69,8 @@ def import_(
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
     backbone = backbone_of(source)
     ours = tokenizer_of(_their_tokenizer(source) if tokenizer is None else tokenizer, stop_tokens)
+    if isinstance(source, str) and tokenizer is None:
+        ours.original = original_files(source)
     network = from_keras_hub(backbone, sequence_length, precision, ours.vocabulary_size)
     name = type(backbone).__name__.removesuffix("Backbone")
     summary = {

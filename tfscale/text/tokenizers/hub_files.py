@@ -1,9 +1,11 @@
 """The files of a tokenizer as Hugging Face's transformers reads them."""
 
 import json
+import os
 from collections.abc import Mapping
 
 from tfscale.files.json_text import JsonObject
+from tfscale.files.paths import read_bytes, read_json
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 
@@ -53,10 +55,30 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
     }
+    # Converters of other programs read SentencePiece's own file.
+    sentencepiece = tokenizer.bundled_as == "sentencepiece"
     return {
+        **({MODEL_FILE: tokenizer.bundle_file()} if sentencepiece else {}),
         JSON_FILE: _marked(tokenizer, start),
         _CONFIG_FILE: _json(config),
         "special_tokens_map.json": _json(named),
+    }
+
+
+def original_files(folder: str) -> dict[str, bytes]:
+    """Returns the tokenizer's files of a folder of Hugging Face, as they are.
+
+    Args:
+        folder: any; one of another kind, such as a preset of keras-hub, has none.
+    """
+    path = os.path.join(folder, "config.json")
+    if not os.path.isfile(path) or "model_type" not in read_json(path, "the model's config"):
+        return {}
+    paths = {name: os.path.join(folder, name) for name in ORIGINALS}
+    return {
+        name: read_bytes(path, "the tokenizer's file")
+        for name, path in paths.items()
+        if os.path.isfile(path)
     }
 
 
