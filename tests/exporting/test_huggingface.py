@@ -52,7 +52,9 @@ def test_each_architecture(case, tokenizer, held_out, tmp_path):
     assert ("top1_agreement (keras-hub)" in found) == reads_back
     if reads_back:
         assert report["greedy"]["keras"] == report["greedy"]["file"]
-        assert found["max_logit_difference (keras-hub)"] < 1e-4 * max(1, spread(case))
+        rounded = writer_of(config_of(case)).read_back_as == "float16"
+        most = 1e-2 if rounded else 1e-4
+        assert found["max_logit_difference (keras-hub)"] < most * max(1, spread(case))
     stored = load_file(str(tmp_path / "hub" / "model.safetensors"))
     numbers = sum(array.size for array in stored.values())
     # Zeros stand for biases that the network does not have.
@@ -79,10 +81,11 @@ def swapped_norms(self, block):
     yield self.scale("post_attention_layernorm.weight", block.attention_norm)
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2"])
-def test_a_folder_comes_back_bit_for_bit(kind, tokenizer, tmp_path):
-    untied = {"tie_word_embeddings": False} if kind == "mistral" else {}
-    folder, weights = folder_of(tmp_path / "theirs", kind, vocab_size=257, **untied)
+@pytest.mark.parametrize("kind,untied", [("llama", False), ("llama", True), ("qwen2", False)])
+def test_a_folder_comes_back_bit_for_bit(kind, untied, tokenizer, tmp_path):
+    folder, weights = folder_of(
+        tmp_path / "theirs", kind, vocab_size=257, tie_word_embeddings=not untied
+    )
     if untied:
         rng = np.random.default_rng(1)
         weights["lm_head.weight"] = rng.normal(size=(257, 16)).astype(np.float32)

@@ -65,7 +65,7 @@ def compare_hub_folder(
         return {**report, "compared_by": by}
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     windows = Windows(float32_copy(network), np.asarray(held_out, np.int32), *ends)
-    limits = limits_of(network, quantize)
+    limits = limits_of(network, quantize if writer.read_back_as == "none" else writer.read_back_as)
     backbone = backbone_of(folder)
     with np.errstate(invalid="ignore", over="ignore"):
         perplexity = _compare_logits(checks, windows, backbone, limits)

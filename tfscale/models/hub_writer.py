@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from keras.layers import Layer
 
-from tfscale.config import TransformerConfig
+from tfscale.config import Quantization, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models.hub_parts import Allowed, obstacles
@@ -34,6 +34,8 @@ class HubWriter(abc.ABC):
         summary: the models that have the architecture, for messages.
         architecture: the class of transformers.
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
+        read_back_as: the recipe whose limits hold for what keras-hub reads; it rounds the numbers of
+            some models.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
     """
 
@@ -41,6 +43,7 @@ class HubWriter(abc.ABC):
     summary: ClassVar[str]
     architecture: ClassVar[str]
     parts: ClassVar[Mapping[str, Allowed]]
+    read_back_as: ClassVar[Quantization] = "none"
     scale_offset: ClassVar[float] = 0.0
 
     @classmethod

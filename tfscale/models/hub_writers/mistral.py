@@ -17,6 +17,8 @@ class Mistral(HubWriter):
     name = "mistral"
     summary = "Mistral"
     architecture = "MistralForCausalLM"
+    # keras-hub 0.32 reads this architecture in float16, whatever the file holds.
+    read_back_as = "float16"
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,

@@ -46,7 +46,20 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
     """
     if tokenizer.original:
         return tokenizer.original
-    start, end = tokenizer.piece(tokenizer.start_id), tokenizer.piece(tokenizer.end_id)
+    library = import_tokenizers()
+    theirs = library.Tokenizer.from_str(tokenizer.tokenizer_json().decode())
+    # As the library spells them: bytes have other names there.
+    texts = {id: theirs.id_to_token(id) for id in tokenizer.special_tokens.values()}
+    start, end = texts[tokenizer.start_id], texts[tokenizer.end_id]
+    theirs.add_special_tokens(
+        [library.AddedToken(text, special=True, normalized=False) for text in texts.values()]
+    )
+    if tokenizer.prompt_start:
+        theirs.post_processor = library.processors.TemplateProcessing(
+            single=[start, "$A"],
+            pair=[start, "$A", f"{start}:1", "$B:1"],
+            special_tokens=[(start, tokenizer.start_id)],
+        )
     named: JsonObject = {"bos_token": start, "eos_token": end}
     config: JsonObject = {
         # Taken as it is: classes of architectures put parts of their own into tokenizer.json.
@@ -59,7 +72,7 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
     sentencepiece = tokenizer.bundled_as == "sentencepiece"
     return {
         **({MODEL_FILE: tokenizer.bundle_file()} if sentencepiece else {}),
-        JSON_FILE: _marked(tokenizer, start),
+        JSON_FILE: theirs.to_str(pretty=True).encode(),
         _CONFIG_FILE: _json(config),
         "special_tokens_map.json": _json(named),
     }
@@ -80,25 +93,6 @@ def original_files(folder: str) -> dict[str, bytes]:
         for name, path in paths.items()
         if os.path.isfile(path)
     }
-
-
-def _marked(tokenizer: Tokenizer, start: str) -> bytes:
-    """Returns tokenizer.json with the special tokens, and with the one before a prompt."""
-    library = import_tokenizers()
-    marked = library.Tokenizer.from_str(tokenizer.tokenizer_json().decode())
-    marked.add_special_tokens(
-        [
-            library.AddedToken(text, special=True, normalized=False)
-            for text in tokenizer.special_tokens
-        ]
-    )
-    if tokenizer.prompt_start:
-        marked.post_processor = library.processors.TemplateProcessing(
-            single=[start, "$A"],
-            pair=[start, "$A", f"{start}:1", "$B:1"],
-            special_tokens=[(start, tokenizer.start_id)],
-        )
-    return marked.to_str(pretty=True).encode()
 
 
 def _json(value: JsonObject) -> bytes:
