@@ -34,7 +34,7 @@ class HubWriter(abc.ABC):
         summary: the models that have the architecture, for messages.
         architecture: the class of transformers.
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
-        read_back_as: the recipe whose limits hold for what keras-hub reads; it rounds the numbers of
+        read_back_as: the recipe whose limits hold for what keras-hub reads, which rounds numbers of
             some models.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
     """
