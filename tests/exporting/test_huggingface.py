@@ -234,6 +234,8 @@ def test_other_families_and_tokenizers_are_refused(tokenizer, tmp_path):
     config = dataclasses.replace(config_of("llama"), vocabulary_size=7)
     run = make_run(tmp_path / "word", build_network(config), words)
     assert "no form for a word tokenizer" in refused(tmp_path, run)
+    run = make_run(tmp_path / "qwen2", network_of("qwen2"), tokenizer)
+    assert "Qwen2ForCausalLM with a tokenizer of kind bpe" in refused(tmp_path, run)
     default = TransformerConfig(vocabulary_size=257)
     run = make_run(tmp_path / "default", build_network(default), tokenizer)
     assert "activation=relu_squared" in refused(tmp_path, run)

@@ -33,6 +33,22 @@ def writer_for(noun: str, config: object) -> HubWriter:
     return writer_of(config)
 
 
+def check_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> None:
+    """Refuses a tokenizer that transformers would not read as it is.
+
+    Raises:
+        ExportError: it has no form of Hugging Face.
+        ConfigError: transformers has a tokenizer of its own for the architecture.
+    """
+    kinds = writer.tokenizers
+    if not (tokenizer.original or kinds is None or tokenizer.kind in kinds):
+        raise ConfigError(
+            f"transformers reads a folder of {writer.architecture} with a tokenizer of kind"
+            f" {' or '.join(kinds)}, whatever is in it; this one is of kind {tokenizer.kind}"
+        )
+    hub_files(tokenizer, 1)
+
+
 def write_hub_folder(
     folder: str, network: TransformerLM, tokenizer: Tokenizer, quantize: str = "none"
 ) -> None:

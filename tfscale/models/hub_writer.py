@@ -36,6 +36,8 @@ class HubWriter(abc.ABC):
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
         read_back_as: the recipe whose limits hold for what keras-hub reads, which rounds numbers of
             some models.
+        tokenizers: kinds of tokenizers that transformers reads as they are beside this architecture;
+            None for all.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
     """
 
@@ -44,6 +46,7 @@ class HubWriter(abc.ABC):
     architecture: ClassVar[str]
     parts: ClassVar[Mapping[str, Allowed]]
     read_back_as: ClassVar[Quantization] = "none"
+    tokenizers: ClassVar[tuple[str, ...] | None] = None
     scale_offset: ClassVar[float] = 0.0
 
     @classmethod

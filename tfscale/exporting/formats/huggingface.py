@@ -31,11 +31,9 @@ class HuggingFace(ExportFormat["TextSource"]):
 
     def check(self, source: "TextSource", config: ExportConfig) -> None:
         super().check(source, config)
-        from tfscale.exporting.huggingface import writer_for
-        from tfscale.text.tokenizers.hub_files import hub_files
+        from tfscale.exporting.huggingface import check_tokenizer, writer_for
 
-        writer_for(source.noun, source.network.config)
-        hub_files(source.tokenizer, source.network.config.sequence_length)
+        check_tokenizer(writer_for(source.noun, source.network.config), source.tokenizer)
 
     def write(self, export: "Export[TextSource]") -> None:
         from tfscale.exporting.huggingface import write_hub_folder

@@ -32,6 +32,8 @@ class Qwen2(HubWriter):
     name = "qwen2"
     summary = "Qwen 2 and 2.5"
     architecture = "Qwen2ForCausalLM"
+    # transformers 5 cuts words as Qwen's tokenizer does, whatever tokenizer.json says.
+    tokenizers = ("bpe",)
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
