@@ -36,7 +36,7 @@ class HubWriter(abc.ABC):
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
         read_back_as: the recipe whose limits hold for what keras-hub reads, which rounds numbers of
             some models.
-        tokenizers: kinds of tokenizers that transformers reads as they are beside this architecture;
+        tokenizers: kinds of tokenizers that transformers reads as they are with this architecture;
             None for all.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
     """
