@@ -86,3 +86,63 @@ def test_other_folders_have_no_originals(tmp_path):
 def test_a_tokenizer_of_words_has_no_form():
     with pytest.raises(ExportError, match="no form for a word tokenizer"):
         hub_files(train_tokenizer("word", ["the fox"], 5), 64)
+
+
+def written(kind, path, stops=None):
+    """Writes the files of a tokenizer as a folder of somebody else."""
+    path.mkdir()
+    files = hub_files(tokenizer_of(kind), 64)
+    if kind.startswith("bpe"):
+        # As Llama 3 and Qwen have it: special tokens beside the vocabulary.
+        content = json.loads(files["tokenizer.json"])
+        for token in content["added_tokens"]:
+            del content["model"]["vocab"][token["content"]]
+        files = {**files, "tokenizer.json": json.dumps(content).encode()}
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    if stops:
+        (path / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}))
+    return files
+
+
+@pytest.mark.parametrize(
+    "kind", ["bpe_gpt2", "bpe_llama3", "sentencepiece_bpe_leading", "sentencepiece"]
+)
+def test_a_folder_of_hugging_face_is_read_and_comes_back(kind, tmp_path):
+    ours = tokenizer_of(kind)
+    files = written(kind, tmp_path / "theirs", list(ours.stop_ids))
+    loaded = load_tokenizer(str(tmp_path / "theirs"))
+    assert (loaded.kind, loaded.vocabulary_size) == (ours.kind, ours.vocabulary_size)
+    assert (loaded.end_id, loaded.stop_ids) == (ours.end_id, ours.stop_ids)
+    assert loaded.prompt_start == ours.prompt_start
+    for text in [*HOSTILE, WORDS]:
+        assert loaded.encode(text) == ours.encode(text), text
+    loaded.save(str(tmp_path / "run"))
+    assert hub_files(load_tokenizer(str(tmp_path / "run")), 64) == files
+
+
+@pytest.mark.parametrize(
+    "changes,says",
+    [
+        ({"tokenizer_config.json": b"{}"}, "names no eos_token"),
+        ({"tokenizer_config.json": b"[]"}, "is not a tokenizer's configuration"),
+        ({"tokenizer.json": b'{"model": {}}'}, "is not a tokenizer of Hugging Face's library"),
+        ({"tokenizer.json": None}, "has no tokenizer|is not a tokenizer's configuration"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(changes, says, tmp_path):
+    written("bpe_gpt2", tmp_path / "theirs")
+    for name, content in changes.items():
+        if content is None:
+            (tmp_path / "theirs" / name).unlink()
+        else:
+            (tmp_path / "theirs" / name).write_bytes(content)
+    with pytest.raises(TokenizerError, match=says) as raised:
+        load_tokenizer(str(tmp_path / "theirs"))
+    assert "\n" not in str(raised.value)
+
+
+def test_other_kinds_of_a_folder_are_refused(tmp_path):
+    written("wordpiece", tmp_path / "theirs")
+    with pytest.raises(TokenizerError, match="kind WordPiece, not byte-pair encoding over bytes"):
+        load_tokenizer(str(tmp_path / "theirs"))

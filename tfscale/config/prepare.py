@@ -55,7 +55,8 @@ class PrepareConfig(QualityOptions):
     tokenizer: Annotated[str, NameIn(TOKENIZERS, leave_out=("bpe",))] = "sentencepiece"
     """Kind of tokenizer to train on the training split."""
     tokenizer_from: str | None = None
-    """Folder of a tokenizer (or a data folder, or a run folder) to use instead of training one."""
+    """Folder of a tokenizer (or a data folder, a run folder, or a folder of Hugging Face) to use
+    instead of training one."""
     sentencepiece_model: SentencePieceModel = rare("unigram")
     """SentencePiece algorithm. No effect on the other tokenizers."""
     word_segmenter: WordSegmenter = rare("none")

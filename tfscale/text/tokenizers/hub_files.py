@@ -66,6 +66,7 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
         "tokenizer_class": "PreTrainedTokenizerFast",
         **named,
         "model_max_length": context,
+        "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
     # Converters of other programs read SentencePiece's own file.

@@ -12,6 +12,7 @@ from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.hub_loading import is_hub_folder, load_hub_tokenizer
 from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION, ORIGINAL_FOLDER
 from tfscale.text.tokenizers.special import SpecialTokens
 
@@ -33,7 +34,7 @@ def load_tokenizer(directory: str) -> Tokenizer:
 
     Args:
         directory: its folder, local or remote; or a data, run or export folder that has it under
-            `tokenizer/`.
+            `tokenizer/`; or a folder of Hugging Face.
 
     Returns:
         The tokenizer, with the digest that it was saved with.
@@ -46,11 +47,9 @@ def load_tokenizer(directory: str) -> Tokenizer:
         tokenizer = load_tokenizer("runs/first")
     """
     nested = os.path.join(directory, "tokenizer")
-    folder = directory
-    if not exists(os.path.join(directory, CONFIG_FILE)) and exists(
-        os.path.join(nested, CONFIG_FILE)
-    ):
-        folder = nested
+    folder = nested if exists(os.path.join(nested, CONFIG_FILE)) else directory
+    if is_hub_folder(folder):
+        return load_hub_tokenizer(folder)
     config_path = os.path.join(folder, CONFIG_FILE)
     if not exists(config_path):
         raise TokenizerError(
