@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.exporting.exported import CONFIGS, make_run
 from tests.exporting.hub_networks import CASES, LLAMA, config_of, network_of
+from tests.exporting.hub_tokenizers import tokenizer_of
 from tests.models.test_hub_folder import folder_of
 from tfscale import cli
 from tfscale.config import ExportConfig, TransformerConfig
@@ -26,6 +27,8 @@ from tfscale.models.hub import from_keras_hub
 from tfscale.models.hub_parts import FREE, LLAMA_PARTS, obstacles, parts_of
 from tfscale.models.hub_writer import writer_of
 from tfscale.registry import HUB_WRITERS
+from tfscale.runs.folder import load_run
+from tfscale.runs.hub import import_
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.special import SpecialTokens
 
@@ -241,3 +244,21 @@ def test_other_families_and_tokenizers_are_refused(tokenizer, tmp_path):
     assert "activation=relu_squared" in refused(tmp_path, run)
     with pytest.raises(ConfigError, match="quantize: expected one of none, float16"):
         ExportConfig(output="x", format="huggingface", quantize="int8")
+
+
+def test_an_imported_folder_comes_back(tmp_path):
+    ours = tokenizer_of("bpe_llama3")
+    config = dataclasses.replace(config_of("llama_tied"), vocabulary_size=ours.vocabulary_size)
+    (tmp_path / "theirs").mkdir()
+    write_hub_folder(str(tmp_path / "theirs"), build_network(config), ours)
+    import_(str(tmp_path / "theirs"), str(tmp_path / "run"), sequence_length=48)
+    run = load_run(str(tmp_path / "run"))
+    assert isinstance(run.tokenizer.original, dict) and run.tokenizer.original
+    (tmp_path / "back").mkdir()
+    write_hub_folder(str(tmp_path / "back"), run.network, run.tokenizer)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+    before = load_file(str(tmp_path / "theirs" / "model.safetensors"))
+    after = load_file(str(tmp_path / "back" / "model.safetensors"))
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(after[name], array) for name, array in before.items())

@@ -7,7 +7,6 @@ from tests.exporting.exported import make_run
 from tests.exporting.hub_networks import CASES, network_of
 from tests.exporting.hub_tokenizers import KINDS, WORDS, tokenizer_of
 from tests.text.hostile import HOSTILE
-from tfscale.config import SamplingConfig
 from tfscale.exporting.huggingface import write_hub_folder
 from tfscale.inference.generation import generate
 from tfscale.inference.keras_decoder import KerasDecoder
@@ -40,9 +39,7 @@ def test_logits_and_greedy_text(case, tokenizer, tmp_path):
     inputs = theirs(prompt, return_tensors="pt")
     assert inputs["input_ids"][0].tolist() == ours.prompt_ids(ours.encode(prompt))
     written = model.generate(**inputs, max_new_tokens=24)[0, inputs["input_ids"].shape[1] :]
-    greedy = generate(
-        KerasDecoder(network, prefill_lengths=[]), ours, prompt, 24, SamplingConfig(temperature=0)
-    )
+    greedy = generate(KerasDecoder(network, prefill_lengths=[]), ours, prompt, 24)
     stops = [place for place, id in enumerate(written.tolist()) if id in ours.stop_ids]
     assert not stops or stops == [len(written) - 1]
     assert theirs.decode(written, skip_special_tokens=True) == greedy.text
