@@ -2,11 +2,13 @@
 
 import os
 
-from tfscale.config import TransformerConfig
+import keras
+
 from tfscale.errors import ConfigError
 from tfscale.exporting.safetensors_file import write_checkpoint
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import atomic_write, write_json
+from tfscale.models.cached_model import CachedModel
 from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.recipe import recipe
 from tfscale.models.transformer import TransformerLM
@@ -14,23 +16,23 @@ from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.hub_files import hub_files
 
 
-def writer_for(noun: str, config: object) -> HubWriter:
-    """Returns the writer of a network's architecture.
+def transformer_in(noun: str, network: keras.Model | CachedModel) -> TransformerLM:
+    """Returns a network of the family that transformers has architectures of.
 
     Args:
         noun: the network in words, for the message.
-        config: its options.
+        network: of any family, or somebody's own.
 
     Raises:
-        ConfigError: transformers has no such architecture.
+        ConfigError: it is of another family.
     """
-    if not isinstance(config, TransformerConfig):
-        family = getattr(config, "family", "")
-        raise ConfigError(
-            f"format='huggingface' is for the family transformer; transformers has no architecture"
-            f" of {f'the family {family}' if family else noun}"
-        )
-    return writer_of(config)
+    if isinstance(network, TransformerLM):
+        return network
+    family = getattr(network.config, "family", "")
+    raise ConfigError(
+        "format='huggingface' is for the family transformer; transformers has no architecture of"
+        f" {f'the family {family}' if family else noun}"
+    )
 
 
 def check_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> None:

@@ -45,7 +45,8 @@ def write_checkpoint(
     if len(shards) == 1:
         _write_file(os.path.join(folder, FILE), shards[0], dtype)
         return [FILE]
-    names, places = [], {}
+    names: list[str] = []
+    places: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _write_file(os.path.join(folder, name), shard, dtype)
@@ -108,4 +109,4 @@ def _write_file(path: str, tensors: Sequence[HubTensor], dtype: str) -> None:
                     f"{tensor.name} has numbers that are not finite in {dtype}{advice}; nothing was"
                     " written"
                 )
-            file.write(memoryview(numbers).cast("B"))
+            file.write(numbers.data.cast("B"))
