@@ -34,8 +34,7 @@ class HubWriter(abc.ABC):
         summary: the models that have the architecture, for messages.
         architecture: the class of transformers.
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
-        read_back_as: the recipe whose limits hold for what keras-hub reads, which rounds numbers of
-            some models.
+        read_back_as: the recipe by which keras-hub rounds what it reads; "none" where it does not.
         tokenizers: kinds of tokenizers that transformers reads as they are with this architecture;
             None for all.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
