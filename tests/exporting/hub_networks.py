@@ -50,7 +50,7 @@ CASES = {
     "gemma_two_tables": ("gemma", False, {**GEMMA, "tie_embeddings": False, **LLAMA_3}),
     "gemma2": ("gemma2", True, {**GEMMA_2, **WINDOWS, "num_layers": 3}),
     "gemma2_scaled": ("gemma2", False, {**GEMMA_2, "query_scale_dim": 6}),
-    "gemma3": ("gemma3_text", True, {**GEMMA_3, **LOCAL, "rope_scaling": "linear", "rope_factor": 8.0}),
+    "gemma3": ("gemma3_text", True, {**GEMMA_3, **LOCAL, "norm_epsilon": 1e-6, "rope_scaling": "linear", "rope_factor": 8.0}),
     "gemma3_one_base": ("gemma3_text", False, {**GEMMA_3, **WINDOWS, **LLAMA_3, "query_scale_dim": 6}),
     "phi3": ("phi3", False, {**LLAMA, "hidden_dim": 32, "rope_fraction": 0.75, "attention_window": 5, "tie_embeddings": False}),
     "smollm3": ("smollm3", True, {**LLAMA, "num_layers": 4, "no_rope_every": 4}),

@@ -33,6 +33,8 @@ class Gemma3(Gemma2):
         return (
             # Constants of keras-hub.
             bases == (1_000_000, 10_000)
+            # That of its norms of queries and keys.
+            and config.norm_epsilon == 1e-6
             and config.global_every == 6
             and config.rope_scaling != "llama3"
             and config.tie_embeddings
