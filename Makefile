@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-serve test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
+.PHONY: help install quickstart test test-tpu test-web test-serve test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs test-huggingface benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -68,6 +68,15 @@ docs-serve: $(DOCS_STAMP)  ## the site at http://127.0.0.1:8000, built again whe
 
 test-docs: $(DOCS_STAMP)  ## builds the site, and looks for names without a page and for files from other servers
 	@$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
+
+HUGGINGFACE_STAMP := .venv/installed-huggingface
+$(HUGGINGFACE_STAMP): $(STAMP)
+	@echo "Installing transformers and PyTorch into .venv ..."
+	@$(INSTALL) --editable '.[huggingface]'
+	@touch $@
+
+test-huggingface: $(HUGGINGFACE_STAMP)  ## exported folders in transformers on PyTorch
+	@$(BIN)/python -m pytest -m huggingface tests/exporting $(ARGS)
 
 $(BENCHMARK_STAMP): $(STAMP)
 	@echo "Installing what the benchmark compares with (PyTorch, ONNX Runtime) into .venv ..."

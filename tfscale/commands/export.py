@@ -33,6 +33,8 @@ def show(result: JsonObject) -> None:
     sizes = result["sizes"]
     _, size = with_unit("file_bytes", sizes.get("bundle_bytes", sizes["file_bytes"]))
     print(f"{result['output']}: {size}; README.md in it says how to run it")
+    if "compared_by" in result:
+        print(f"compared by {result['compared_by']}")
     for name in ("perplexity", "pseudo_perplexity"):
         if name in result:
             before, *_, after = (figure for figure in result[name].values() if figure is not None)

@@ -5,7 +5,7 @@ Shapes: T tokens of a window, N tokens of a part of it, D width of the hidden st
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ from tfscale.data.pipeline import text_windows
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.models.capability import capabilities
 from tfscale.models.logits import spread
-from tfscale.models.network import as_language_network
+from tfscale.models.network import LanguageNetwork, as_language_network
 from tfscale.models.projecting import projection
 from tfscale.text.score import Score, token_nll
 
@@ -39,7 +39,8 @@ def _projection(network: DecodingNetwork) -> Projection | None:
         return None
     ours = as_language_network(network)
     if ours is None:
-        return lambda hidden: np.asarray(network.project(hidden), np.float32)
+        own = cast(LanguageNetwork, network)  # It has the methods that it says it has.
+        return lambda hidden: np.asarray(own.project(hidden), np.float32)
     axes = ours.vocabulary_axes()
     outputs = [(weight, axes[weight.path]) for weight in ours.output_variables]
     return projection(ours.project, outputs, ours.config.vocabulary_size)
@@ -65,7 +66,7 @@ class Reading:
         hidden = (
             network(window[None], training=False)
             if project is None
-            else network.hidden_states(window[None])
+            else cast(LanguageNetwork, network).hidden_states(window[None])
         )
         self._project, self._kept = project, tf.convert_to_tensor(hidden)[0, : len(ids)]
 

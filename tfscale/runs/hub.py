@@ -16,6 +16,7 @@ from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.text.tokenizers.hub_files import original_files
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
@@ -72,6 +73,8 @@ def import_(
     else:
         theirs = _their_tokenizer(source) if tokenizer is None else tokenizer
         ours = tokenizer_of(theirs, stop_tokens)
+        if isinstance(source, str) and tokenizer is None:
+            ours.original = original_files(source)
     network = from_keras_hub(
         backbone,
         sequence_length,

@@ -285,7 +285,7 @@ class Tokenizer(SavedTokenizer):
 
     def given_files(self) -> dict[str, bytes]:
         """Returns the files of another library that it was taken from, as they were, by name."""
-        return {}
+        return dict(self.original)
 
     def bundle_file(self) -> bytes:
         """Returns the tokenizer as the library that `bundled_as` names reads it.

@@ -10,6 +10,7 @@ from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.training_options import TrainingOptions
@@ -208,6 +209,9 @@ class SentencePieceTokenizer(Tokenizer):
             proto.pieces[id].type = proto.pieces[id].USER_DEFINED
         proto.normalizer_spec.add_dummy_prefix = self.special.leading_space
         return proto.SerializeToString(deterministic=True)
+
+    def tokenizer_json(self) -> bytes:
+        return as_tokenizer_json(self.model, self.special.leading_space)
 
     def page_vocabulary(self) -> dict[str, object]:
         pieces = [self.piece(id) for id in range(self.vocabulary_size)]
