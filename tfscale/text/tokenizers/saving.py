@@ -1,4 +1,4 @@
-"""The files of a tokenizer, and the digest by which two tokenizers are known to be the same."""
+"""The files of a tokenizer, its form in a GGUF file, and the digest by which two tokenizers are known to be the same."""
 
 import abc
 import functools
@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+from tfscale.errors import ExportError
 from tfscale.files.paths import atomic_write
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import SpecialTokens
@@ -17,7 +18,8 @@ FORMAT_VERSION = 1
 
 
 class SavedTokenizer(abc.ABC):
-    """The part of a `Tokenizer` that is saved: its configuration, and the files of its kind."""
+    """The part of a `Tokenizer` that is saved: its configuration, and the files of its kind; and
+    its form in a GGUF file."""
 
     cleaner: Cleaner = Cleaner()
     special: SpecialTokens = SpecialTokens()
@@ -42,6 +44,18 @@ class SavedTokenizer(abc.ABC):
         Raises:
             ValueError, KeyError, TypeError or TokenizerError: the files are damaged.
         """
+
+    def gguf_vocabulary(self) -> dict[str, object]:
+        """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries
+        after `tokenizer.ggml.`, without the tokens that begin and end a text.
+
+        Raises:
+            ExportError: llama.cpp would read other tokens.
+        """
+        raise ExportError(
+            f"llama.cpp has no tokenizer of kind {self.kind}: it takes bpe, and sentencepiece of"
+            " sentencepiece_model=bpe"
+        )
 
     @functools.cached_property
     def digest(self) -> str:
