@@ -183,6 +183,10 @@ HUB_READERS: Registry[AnyClass] = Registry(
     "architecture of keras-hub", "tfscale.models.hub_readers"
 )
 """See `tfscale.models.hub_reader.HubReader`."""
+HUB_WRITERS: Registry[AnyClass] = Registry(
+    "architecture of transformers", "tfscale.models.hub_writers"
+)
+"""See `tfscale.models.hub_writer.HubWriter`."""
 
 
 def register(cls: Registered) -> Registered:

@@ -70,8 +70,8 @@ def text_readme(
         tokenizer_kind=tokenizer.kind,
         ends=_ends(description),
         begun=_begun(description, prompt),
-        perplexity_file=report["perplexity"]["file"],
-        perplexity_keras=report["perplexity"]["keras"],
+        perplexity_file=report.get("perplexity", {}).get("file"),
+        perplexity_keras=report.get("perplexity", {}).get("keras"),
         held_out=report["held_out"]["source"],
         prompt=prompt,
         ids=tokenizer.prompt_ids(tokenizer.encode(prompt)),
@@ -85,6 +85,8 @@ def text_readme(
         signatures=", ".join(f"`{name}`" for name in signatures),
         shell_prompt=shlex.quote(prompt),
         **values,
+        compared_by=report.get("compared_by", ""),
+        architecture=description.more.get("architecture", ""),
     )
     if tokenizer.cleaner.steps:
         steps = ", ".join(tokenizer.cleaner.steps)

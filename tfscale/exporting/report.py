@@ -59,9 +59,10 @@ class Report(TypedDict, total=False):
     """The parity report, the content of parity.json; entries are there where they apply.
 
     `decodes` says whether a language model's file generates, and `why_it_scores` why it does not;
-    `softmax_left_out` that the network gives probabilities, and the file their logits.
-    `perplexity` and `pseudo_perplexity` are those before and after; `held_out` and `compared_on`
-    say on what the comparison was made. `quality` is by the output's name.
+    `compared_by` says in words what read the file; `softmax_left_out` that the network gives
+    probabilities, and the file their logits. `perplexity` and `pseudo_perplexity` are those before
+    and after; `held_out` and `compared_on` say on what the comparison was made. `quality` is by the
+    output's name.
     """
 
     passed: bool
@@ -78,6 +79,7 @@ class Report(TypedDict, total=False):
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]
+    compared_by: str
     speed: "Benchmark"
     operations: dict[str, dict[str, int]]
     signatures: dict[str, list[str]]

@@ -49,7 +49,7 @@ def export_source(
     with atomic_directory(config.output) as folder:
         export = Export(source, config, folder, note)
         if source.tokenizer is not None:
-            source.tokenizer.save(export.path("tokenizer"))
+            source.tokenizer.save(export.path("tokenizer"), originals=False)
         note(export_format.converting)
         export_format.write(export)
         description = _describe(export_format, export, export_format.file)

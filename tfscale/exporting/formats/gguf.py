@@ -1,5 +1,6 @@
 """A GGUF file, which llama.cpp runs, and with it Ollama, LM Studio and others."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from tfscale.config import ExportConfig
@@ -50,6 +51,12 @@ class GGUF(ExportFormat["TextSource"]):
             export.path(self.file),
         )
 
+    def describe(self, export: "Export[TextSource]") -> Description:
+        from tfscale.exporting.llama_cpp.architectures import architecture_of
+
+        kind = architecture_of(export.source.network.config)
+        return dataclasses.replace(super().describe(export), more={"architecture": kind.name})
+
     def compare(self, export: "Export[TextSource]", checks: Checks) -> Report:
         from tfscale.exporting.llama_cpp.comparing import compare_gguf
 
@@ -61,7 +68,6 @@ class GGUF(ExportFormat["TextSource"]):
         )
 
     def readme(self, export: "Export[TextSource]", description: Description, report: Report) -> str:
-        from tfscale.exporting.llama_cpp.architectures import architecture_of
         from tfscale.exporting.llama_cpp.writing import STORED_AS
         from tfscale.exporting.readmes import text_readme
 
@@ -70,6 +76,5 @@ class GGUF(ExportFormat["TextSource"]):
             export.source,
             description,
             report,
-            architecture=architecture_of(export.source.network.config).name,
             stored_as=STORED_AS[export.config.quantize],
         )

@@ -1,4 +1,4 @@
-"""The architectures of llama.cpp that a `TransformerConfig` can be stored as, and what each computes.
+"""The architectures of llama.cpp that a `TransformerConfig` can be stored as.
 
 A GGUF file names an architecture, and llama.cpp has a graph for each of its own. Here stands which
 values of which options a graph has; a model with another one is refused. They are not those of
@@ -7,66 +7,13 @@ Hugging Face: Llama's graph computes Mistral and SmolLM2 too.
 Source: `src/models/*.cpp` of llama.cpp, release v0.5.0.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tfscale.config import TransformerConfig
 from tfscale.errors import ExportError
 from tfscale.files.json_text import JsonObject
-
-
-class _Positive(Container[object]):
-    """All numbers above 0."""
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and value > 0
-
-    def __str__(self) -> str:
-        return "more than 0"
-
-
-@dataclass(frozen=True)
-class _Any(Container[object]):
-    """All values."""
-
-    def __contains__(self, value: object) -> bool:
-        return True
-
-
-_Values = Mapping[str, Container[object]]
-
-LLAMA_PARTS: _Values = {
-    "positions": ("rope",),
-    "normalization": ("rms",),
-    "activation": ("swiglu",),
-    "use_bias": (False,),
-    "query_key_norm": (False,),
-    "sandwich_norm": (False,),
-    "scale_embeddings": (False,),
-    "query_key_value_bias": (False,),
-    "attention_soft_cap": (0,),
-    "logit_soft_cap": (0,),
-    "attention_window": (0,),
-    "global_every": (0,),
-    "local_rope_base": (0,),
-    "no_rope_every": (0,),
-    "rope_fraction": (1,),
-    "rope_scaling": ("none", "linear"),
-    "tie_embeddings": (True, False),
-    # What no graph has.
-    "embedding_skip": (False,),
-    "feed_forward_rank": (0,),
-    "embedding_rank": (0,),
-    "global_tokens": (0,),
-}
-"""Option -> the values that Llama's graph has; the others say where they differ."""
-
-_GEMMA_PARTS: _Values = {
-    "activation": ("geglu",),
-    "scale_embeddings": (True,),
-    "tie_embeddings": (True,),
-    "rope_fraction": _Any(),
-}
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, obstacles
 
 
 @dataclass(frozen=True)
@@ -75,12 +22,14 @@ class Architecture:
 
     Attributes:
         name: `general.architecture` of a file.
-        computes: options whose values differ from Llama's, and the values that it has.
+        parts: options whose values differ from Llama's (`hub_parts.LLAMA_PARTS`), and the values
+            that it has; None for any.
         interleaved: whether rotary positions turn neighbours (2 i, 2 i + 1), rather than a number
             of the first half with one of the second.
         joined: whether queries, keys and values are one matrix.
         joined_gate: whether gate and units of the feed-forward layer are one matrix.
-        own_width: whether heads have any width, rather than hidden_dim / num_heads.
+        tied: whether the token table is always the output table.
+        capped: whether scores and logits are always bounded.
         window_every: every which layer sees all tokens, if a file does not say; 0 for a graph
             without windows.
         window: tokens that a layer with a window sees, if a file does not say; 0 for none.
@@ -90,11 +39,12 @@ class Architecture:
     """
 
     name: str
-    computes: _Values = field(default_factory=dict)
+    parts: Mapping[str, Allowed] = field(default_factory=dict)
     interleaved: bool = False
     joined: bool = False
     joined_gate: bool = False
-    own_width: bool = True
+    tied: bool = False
+    capped: bool = False
     window_every: int = 0
     window: int = 0
     stretches_windows: bool = False
@@ -102,55 +52,52 @@ class Architecture:
 
     def misfits(self, config: TransformerConfig) -> list[str]:
         """Returns what a model has that the graph does not compute, in words."""
-        found = []
-        for option, values in {**LLAMA_PARTS, **self.computes}.items():
-            value = getattr(config, option)
-            if value not in values:
-                found.append(f"{option}={value} (it has {_words(values)})")
-        inner = config.num_heads * config.head_width
-        if not self.own_width and inner != config.hidden_dim:
-            found.append(
-                f"num_heads x head_dim={inner} (it has hidden_dim, {config.hidden_dim})"
-            )
+        parts = {**LLAMA_PARTS, "rope_scaling": ("none", "linear"), **self.parts}
+        found = obstacles(config, {**parts, "query_scale_dim": None})
         wide = self.wide_scores_at == config.num_layers
         theirs = config.hidden_dim // config.num_heads if wide else config.head_width
         if (config.query_scale_dim or config.head_width) != theirs:
-            found.append(
-                f"query_scale_dim={config.query_scale_dim} (it has {theirs} with"
-                f" {config.num_layers} layers)"
-            )
+            has = f"it has {theirs} with {config.num_layers} layers"
+            found.append(f"query_scale_dim={config.query_scale_dim} ({has})")
+        if self.tied and not config.tie_embeddings:
+            found.append("tie_embeddings=false (it has true)")
+        for option in ("attention_soft_cap", "logit_soft_cap"):
+            if self.capped and not getattr(config, option):
+                found.append(f"{option}=0 (it has more)")
         stretched = self.window_every and config.attention_window and config.rope_scaling != "none"
         if stretched and not (self.stretches_windows or config.local_rope_base):
             found.append("rope_scaling in layers with a window (it has it in the others)")
         return found
 
 
-def _words(values: Container[object]) -> str:
-    return " or ".join(map(str, values)) if isinstance(values, tuple) else str(values)
-
+_GEMMA: Mapping[str, Allowed] = {
+    "activation": ("geglu",),
+    "scale_embeddings": (True,),
+    "rope_fraction": None,
+    "head_dim": None,
+}
+_GEMMA_2: Mapping[str, Allowed] = {
+    **_GEMMA,
+    "sandwich_norm": (True,),
+    "logit_soft_cap": None,
+    "attention_window": None,
+    "global_every": None,
+}
 
 ARCHITECTURES = (
-    Architecture("qwen2", {"query_key_value_bias": (True,)}, own_width=False),
+    Architecture("qwen2", {"query_key_value_bias": (True,)}),
     Architecture(
         "llama",
-        {
-            "query_key_value_bias": (False, True),
-            "rope_scaling": ("none", "linear", "llama3"),
-        },
+        {"query_key_value_bias": (False, True), "rope_scaling": ANY_SCALING, "head_dim": None},
         interleaved=True,
     ),
-    Architecture("qwen3", {"query_key_norm": (True,)}),
-    Architecture("gemma", _GEMMA_PARTS),
+    Architecture("qwen3", {"query_key_norm": (True,), "head_dim": None}),
+    Architecture("gemma", _GEMMA, tied=True),
     Architecture(
         "gemma2",
-        {
-            **_GEMMA_PARTS,
-            "sandwich_norm": (True,),
-            "attention_soft_cap": _Positive(),
-            "logit_soft_cap": _Positive(),
-            "attention_window": _Any(),
-            "global_every": _Any(),
-        },
+        {**_GEMMA_2, "attention_soft_cap": None},
+        tied=True,
+        capped=True,
         window_every=2,
         window=4096,
         stretches_windows=True,
@@ -158,25 +105,16 @@ ARCHITECTURES = (
     ),
     Architecture(
         "gemma3",
-        {
-            **_GEMMA_PARTS,
-            "tie_embeddings": (True, False),
-            "sandwich_norm": (True,),
-            "query_key_norm": (True,),
-            "logit_soft_cap": _Any(),
-            "attention_window": _Any(),
-            "global_every": _Any(),
-            "local_rope_base": _Any(),
-        },
+        {**_GEMMA_2, "query_key_norm": (True,), "local_rope_base": None},
         window_every=6,
         wide_scores_at=62,
     ),
     Architecture(
         "smollm3",
-        {"no_rope_every": (4,), "query_key_value_bias": (False, True)},
+        {"no_rope_every": (4,), "query_key_value_bias": (False, True), "head_dim": None},
         interleaved=True,
     ),
-    Architecture("phi3", {"rope_fraction": _Any()}, joined=True, joined_gate=True, own_width=False),
+    Architecture("phi3", {"rope_fraction": None}, joined=True, joined_gate=True),
     Architecture(
         "gpt2",
         {
@@ -188,7 +126,6 @@ ARCHITECTURES = (
             "query_key_value_bias": (True, False),
         },
         joined=True,
-        own_width=False,
     ),
 )
 """In the order in which they are tried."""

@@ -10,10 +10,17 @@ import os
 
 import numpy as np
 
-from tfscale.exporting.limits import Limits, agreeing, limits_of, noise, products_of, relative_change
+from tfscale.exporting.limits import (
+    Limits,
+    agreeing,
+    limits_of,
+    noise,
+    products_of,
+    relative_change,
+)
 from tfscale.exporting.llama_cpp.architectures import architecture_of
 from tfscale.exporting.llama_cpp.computing import GGUFNetwork
-from tfscale.exporting.llama_cpp.tensors import NamedTensor, named_tensors
+from tfscale.exporting.llama_cpp.tensors import named_tensors
 from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
 from tfscale.exporting.llama_cpp.writing import BLOCK, type_of
 from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
@@ -21,13 +28,14 @@ from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
 from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.models.hub_tensor import HubTensor
 from tfscale.models.logits import difference
 from tfscale.models.recipe import recipe
 from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 _MARGIN = 3.0
-"""How far above the estimate of the rounding a difference may be; see `tfscale.exporting.limits`."""
+"""How far above the estimate of the rounding a difference may be; see `limits`."""
 
 
 def compare_gguf(
@@ -115,12 +123,14 @@ def _compare_tensors(
         worst[stored_as] = max(worst.get(stored_as, 0.0), error)
     for stored_as, error in sorted(worst.items()):
         exact = stored_as == "F32"
-        checks.add(f"rounding_steps ({stored_as})", error, "==" if exact else "<=", float(not exact))
+        checks.add(
+            f"rounding_steps ({stored_as})", error, "==" if exact else "<=", float(not exact)
+        )
 
 
-def _rounding(tensor: NamedTensor, stored: np.ndarray, stored_as: str) -> float:
+def _rounding(tensor: HubTensor, stored: np.ndarray, stored_as: str) -> float:
     """Returns the largest difference of a weight, as a part of what its type may round by."""
-    values = tensor.values()
+    values = np.asarray(tensor.read(), np.float32)
     if stored.shape != values.shape:
         return float("inf")
     gap = np.abs(stored - values)
@@ -137,9 +147,7 @@ def _rounding(tensor: NamedTensor, stored: np.ndarray, stored_as: str) -> float:
     return float((gaps / step).max())
 
 
-def _compare_logits(
-    checks: Checks, file: GGUFNetwork, windows: Windows, limits: Limits
-) -> float:
+def _compare_logits(checks: Checks, file: GGUFNetwork, windows: Windows, limits: Limits) -> float:
     """Reads each window; returns the file's perplexity."""
     squares, same, nll, largest = 0.0, 0, 0.0, 0.0
     for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):

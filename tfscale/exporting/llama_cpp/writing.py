@@ -1,4 +1,4 @@
-"""Writes a GGUF file: its entries, its vocabulary and its tensors, one tensor at a time in memory."""
+"""Writes a GGUF file: entries, vocabulary and tensors, of which one at a time is in memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 
 from tfscale.errors import ExportError
 from tfscale.exporting.llama_cpp.architectures import Architecture, hyperparameters
+from tfscale.exporting.llama_cpp.tensors import POSITIONS, named_tensors
 from tfscale.exporting.tflite import DecodingNetwork
-from tfscale.exporting.llama_cpp.tensors import NamedTensor, named_tensors
+from tfscale.models.hub_tensor import HubTensor
 
 BLOCK = 32
 """Weights of a block of Q8_0, which share a scale in float16."""
@@ -31,15 +32,17 @@ def import_gguf() -> Any:
     return gguf
 
 
-def type_of(tensor: NamedTensor, quantize: str) -> str:
+def type_of(tensor: HubTensor, quantize: str) -> str:
     """Returns the type of llama.cpp that a tensor is stored as.
 
-    Rows that blocks do not divide are stored as float16, as llama.cpp's own quantizer does.
+    A recipe applies to matrices and the token tables. Rows that blocks do not divide are stored as
+    float16, as llama.cpp's own quantizer does.
 
     Example:
-        type_of(NamedTensor("output.weight", (50, 48), read), "int8")    # "F16"
+        type_of(HubTensor("output.weight", (50, 48), read), "int8")    # "F16"
     """
-    wanted = STORED_AS[quantize] if tensor.rounds else "F32"
+    rounds = len(tensor.shape) > 1 and tensor.name != POSITIONS
+    wanted = STORED_AS[quantize] if rounds else "F32"
     return "F16" if wanted == "Q8_0" and tensor.shape[-1] % BLOCK else wanted
 
 
@@ -77,19 +80,15 @@ def write_gguf(
         count = int(np.prod(tensor.shape))
         block, size = gguf.GGML_QUANT_SIZES[stored]
         # The writer takes shapes of what is stored: bytes, where a type has blocks.
-        shape = (
-            gguf.quant_shape_to_byte_shape(tensor.shape, stored) if block > 1 else tensor.shape
-        )
+        shape = gguf.quant_shape_to_byte_shape(tensor.shape, stored) if block > 1 else tensor.shape
         dtype = np.dtype({"F32": "float32", "F16": "float16"}.get(stored.name, "uint8"))
-        writer.add_tensor_info(
-            tensor.name, shape, dtype, count // block * size, raw_dtype=stored
-        )
+        writer.add_tensor_info(tensor.name, shape, dtype, count // block * size, raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor in tensors:
         stored = gguf.GGMLQuantizationType[type_of(tensor, quantize)]
-        values = tensor.values()
+        values = np.ascontiguousarray(tensor.read(), np.float32)
         if not np.abs(values).max() <= _LARGEST[stored.name]:
             writer.close()
             raise ExportError(

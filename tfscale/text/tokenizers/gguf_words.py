@@ -85,4 +85,6 @@ def _is_bytes(part: Mapping[str, Any]) -> bool:
 
 
 def _short(way: str) -> str:
-    return "an arrangement of its own" if not way else repr(way if len(way) < 60 else way[:57] + "...")
+    return (
+        "an arrangement of its own" if not way else repr(way if len(way) < 60 else way[:57] + "...")
+    )

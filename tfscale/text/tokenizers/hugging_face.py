@@ -61,5 +61,8 @@ class HuggingFaceTokenizer(Tokenizer):
         self.check_id(id)
         return self._pieces[id]
 
+    def tokenizer_json(self) -> bytes:
+        return self.model
+
     def files(self) -> dict[str, bytes]:
         return {"tokenizer.json": self.model}

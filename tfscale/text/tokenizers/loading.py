@@ -1,7 +1,8 @@
 """Reads a saved tokenizer of any kind."""
 
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfscale.config.options import checks_arguments
 from tfscale.errors import DataError, TokenizerError, reason
@@ -11,7 +12,7 @@ from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import Tokenizer
-from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION
+from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION, ORIGINAL_FOLDER
 from tfscale.text.tokenizers.special import SpecialTokens
 
 
@@ -23,6 +24,7 @@ class _Configuration:
     kind: str
     files: list[str]
     digest: str
+    original: dict[str, str] = field(default_factory=dict)
 
 
 @checks_arguments
@@ -72,7 +74,9 @@ def load_tokenizer(directory: str) -> Tokenizer:
             f" {', '.join(TOKENIZERS.names())}; for another kind import the module that registers"
             " it, or give --plugins MODULE"
         )
-    if stray := [name for name in config["files"] if os.path.basename(name) != name]:
+    originals = config.get("original", {})
+    named = [*config["files"], *originals]
+    if stray := [name for name in named if os.path.basename(name) != name]:
         raise TokenizerError(
             f"{config_path} names the file {stray[0]!r}, which is not in its folder"
         )
@@ -81,9 +85,21 @@ def load_tokenizer(directory: str) -> Tokenizer:
             name: read_bytes(os.path.join(folder, name), "the tokenizer's file")
             for name in config["files"]
         }
+        tokenizer = _build(config, files, folder)
+        tokenizer.original = {
+            name: _original(os.path.join(folder, ORIGINAL_FOLDER, name), digest)
+            for name, digest in originals.items()
+        }
     except DataError as error:
         raise TokenizerError(str(error)) from error
-    return _build(config, files, folder)
+    return tokenizer
+
+
+def _original(path: str, digest: str) -> bytes:
+    content = read_bytes(path, "the tokenizer's file of Hugging Face")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise TokenizerError(f"{path} was changed after it was saved")
+    return content
 
 
 def _build(config: JsonObject, files: dict[str, bytes], folder: str) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""The files of a tokenizer, its form in a GGUF file, and the digest by which two tokenizers are known to be the same."""
+"""The files of a tokenizer, its forms for other programs, and the digest that tells it."""
 
 import abc
 import functools
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from tfscale.errors import ExportError
@@ -14,6 +15,7 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.special import SpecialTokens
 
 CONFIG_FILE = "tokenizer_config.json"
+ORIGINAL_FOLDER = "original"
 FORMAT_VERSION = 1
 
 
@@ -27,6 +29,9 @@ class SavedTokenizer(abc.ABC):
     vocabulary_size: int
     end_id: int
     unknown_id: int | None
+    original: Mapping[str, bytes] = MappingProxyType({})
+    """The files of Hugging Face that the tokenizer was made of, as they were, by name; they are
+    kept for an export to Hugging Face, and count nowhere else."""
 
     @abc.abstractmethod
     def files(self) -> dict[str, bytes]:
@@ -45,6 +50,14 @@ class SavedTokenizer(abc.ABC):
             ValueError, KeyError, TypeError or TokenizerError: the files are damaged.
         """
 
+    def hub_assets(self) -> dict[str, object]:
+        """Returns the arguments of keras-hub's tokenizers: `proto`, or `vocabulary` and `merges`.
+
+        Raises:
+            ExportError: keras-hub has no tokenizer of this kind.
+        """
+        raise ExportError(f"keras-hub's decoders have no tokenizer of kind {self.kind}")
+
     def gguf_vocabulary(self) -> dict[str, object]:
         """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries
         after `tokenizer.ggml.`, without the tokens that begin and end a text.
@@ -56,6 +69,14 @@ class SavedTokenizer(abc.ABC):
             f"llama.cpp has no tokenizer of kind {self.kind}: it takes bpe, and sentencepiece of"
             " sentencepiece_model=bpe"
         )
+
+    def tokenizer_json(self) -> bytes:
+        """Returns the tokenizer as Hugging Face's library reads it, special tokens not yet marked.
+
+        Raises:
+            ExportError: the library has no form for this kind.
+        """
+        raise ExportError(f"Hugging Face's library has no form for a {self.kind} tokenizer")
 
     @functools.cached_property
     def digest(self) -> str:
@@ -79,11 +100,26 @@ class SavedTokenizer(abc.ABC):
             **self.special.to_config(),
         }
 
-    def save(self, directory: str) -> None:
-        """Writes the tokenizer's files to `directory`, which is made if it is missing."""
-        for name, content in self.files().items():
+    def save(self, directory: str, originals: bool = True) -> None:
+        """Writes the tokenizer's files to `directory`, which is made if it is missing.
+
+        Args:
+            directory: the folder.
+            originals: whether `original` is kept too, in a folder of its own.
+        """
+        contents = dict(self.files())
+        config = {**self.to_config(), "digest": self.digest}
+        if originals and self.original:
+            contents |= {
+                os.path.join(ORIGINAL_FOLDER, name): content
+                for name, content in self.original.items()
+            }
+            config["original"] = {
+                name: hashlib.sha256(content).hexdigest() for name, content in self.original.items()
+            }
+        for name, content in contents.items():
             with atomic_write(os.path.join(directory, name)) as file:
                 file.write(content)
         with atomic_write(os.path.join(directory, CONFIG_FILE), "w") as file:
-            json.dump({**self.to_config(), "digest": self.digest}, file, indent=2)
+            json.dump(config, file, indent=2)
             file.write("\n")

@@ -131,6 +131,12 @@ class BytePairTokenizer(HuggingFaceTokenizer):
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._bytes[id]
 
+    def hub_assets(self) -> dict[str, object]:
+        merges = json.loads(self.model)["model"]["merges"]
+        lines = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+        vocabulary = {piece: id for id, piece in enumerate(self._pieces) if piece}
+        return {"vocabulary": vocabulary, "merges": lines}
+
     def gguf_vocabulary(self) -> dict[str, object]:
         content = json.loads(self.model)
         merges = content["model"]["merges"]

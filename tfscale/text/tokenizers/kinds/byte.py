@@ -64,6 +64,9 @@ class ByteTokenizer(Tokenizer):
         bytewise.add_special_tokens([library.AddedToken("</s>", special=True)])
         return bytewise.to_str().encode()
 
+    def tokenizer_json(self) -> bytes:
+        return self.bundle_file()
+
     def files(self) -> dict[str, bytes]:
         return {}
 

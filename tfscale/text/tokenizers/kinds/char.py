@@ -6,6 +6,7 @@ import numpy as np
 
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.lost import spelled_bits
 from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import (
@@ -67,6 +68,14 @@ class CharacterTokenizer(Tokenizer):
 
     def page_vocabulary(self) -> dict[str, object]:
         return super().page_vocabulary() | {"pieces": self._pieces}
+
+    def tokenizer_json(self) -> bytes:
+        library = import_tokenizers()
+        ours = library.Tokenizer(library.models.WordLevel(vocab=self._ids, unk_token="<unk>"))
+        every = library.Regex(r"[\s\S]")
+        ours.pre_tokenizer = library.pre_tokenizers.Split(every, behavior="isolated")
+        ours.decoder = library.decoders.Fuse()
+        return ours.to_str().encode()
 
     def files(self) -> dict[str, bytes]:
         return vocabulary_files(self.characters)

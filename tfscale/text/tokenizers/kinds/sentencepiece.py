@@ -10,6 +10,7 @@ from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.training_options import TrainingOptions
@@ -209,6 +210,10 @@ class SentencePieceTokenizer(Tokenizer):
         proto.normalizer_spec.add_dummy_prefix = self.special.leading_space
         return proto.SerializeToString(deterministic=True)
 
+    def hub_assets(self) -> dict[str, object]:
+        # keras-hub, too, knows no option for special tokens and adds the space by itself.
+        return {"proto": self.bundle_file()}
+
     def gguf_vocabulary(self) -> dict[str, object]:
         """Returns pieces, scores and types, whose numbers are SentencePiece's own.
 
@@ -229,6 +234,9 @@ class SentencePieceTokenizer(Tokenizer):
             "token_type": [int(piece.type) for piece in proto.pieces],
             "add_space_prefix": self.special.leading_space,
         }
+
+    def tokenizer_json(self) -> bytes:
+        return as_tokenizer_json(self.model, self.special.leading_space)
 
     def page_vocabulary(self) -> dict[str, object]:
         pieces = [self.piece(id) for id in range(self.vocabulary_size)]

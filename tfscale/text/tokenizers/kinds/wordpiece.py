@@ -141,6 +141,9 @@ class WordPieceTokenizer(HuggingFaceTokenizer):
         )
         return joining.to_str().encode()
 
+    def tokenizer_json(self) -> bytes:
+        return self.bundle_file()
+
     @classmethod
     def from_files(
         cls, config: Mapping[str, object], files: dict[str, bytes]

@@ -1,0 +1,196 @@
+"""Compares a folder of Hugging Face with the network that it was made from.
+
+keras-hub's reader of such folders, which shares no code with what writes them, builds a network of
+its own from the folder, and both compute the same tokens. Of options that keras-hub does not read,
+the numbers in the file are compared with the weights, tensor by tensor.
+
+Shapes: T tokens of a window, V vocabulary.
+"""
+
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfscale.exporting.limits import Limits, agreeing, limits_of, relative_change
+from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
+from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.safetensors_file import checkpoint_files
+from tfscale.exporting.windows import Windows
+from tfscale.inference.keras_decoder import KerasDecoder
+from tfscale.models.hub import backbone_of
+from tfscale.models.hub_writer import HubWriter, writer_of
+from tfscale.models.recipe import recipe
+from tfscale.models.transformer import TransformerLM
+from tfscale.text.score import Score, token_nll
+from tfscale.text.tokenizers import Tokenizer
+from tfscale.text.tokenizers.hub_files import JSON_FILE, MODEL_FILE
+from tfscale.text.tokenizers.hugging_face import import_tokenizers
+
+_PLAIN_TEXT = "The 12 quick brown foxes jump over a lazy dog; it didn't mind.\n\nNobody saw them."
+
+
+def compare_hub_folder(
+    checks: Checks,
+    network: TransformerLM,
+    tokenizer: Tokenizer,
+    folder: str,
+    held_out: Sequence[int],
+    quantize: str = "none",
+    document_mask: bool = False,
+) -> Report:
+    """Compares a folder with the network and the tokenizer that it was made from.
+
+    Args:
+        checks: receives the compared values.
+        network: the trained network.
+        tokenizer: its tokenizer.
+        folder: as `write_hub_folder` writes it.
+        held_out: ids of held-out text.
+        quantize: the recipe.
+        document_mask: each document is compared by itself, as it is scored.
+
+    Returns:
+        `sizes` with `file_bytes`, `compared_by`, and, where keras-hub reads the folder,
+        `perplexity` of `keras` and `file` and `greedy`.
+    """
+    writer = writer_of(network.config)
+    _compare_tensors(checks, writer, network, folder, recipe(quantize).converted_as)
+    _compare_tokenizer(checks, tokenizer, folder, held_out)
+    size = sum(os.path.getsize(path) for path in checkpoint_files(folder))
+    report: Report = {"tokens": len(held_out), "sizes": {"file_bytes": size}}
+    if not writer.reads_back(network.config):
+        by = "the tensors of the file alone, because keras-hub does not read all of these options"
+        return {**report, "compared_by": by}
+    ends = tokenizer.end_id, tokenizer.start_id, document_mask
+    windows = Windows(float32_copy(network), np.asarray(held_out, np.int32), *ends)
+    limits = limits_of(network, quantize)
+    backbone = backbone_of(folder)
+    with np.errstate(invalid="ignore", over="ignore"):
+        perplexity = _compare_logits(checks, windows, backbone, limits)
+        before = windows.score().perplexity
+        change = relative_change(perplexity, before)
+        checks.add("perplexity_change (keras-hub)", change, "<=", limits.perplexity_change)
+        prompt, expected, received = _compare_greedy(checks, windows, backbone, limits)
+    return {
+        **report,
+        "compared_by": "keras-hub, which read the folder by its own code",
+        "perplexity": {"keras": before, "file": perplexity},
+        "greedy": {
+            "prompt": tokenizer.decode(prompt),
+            "keras": tokenizer.decode(expected),
+            "file": tokenizer.decode(received),
+        },
+    }
+
+
+def _compare_tensors(
+    checks: Checks, writer: HubWriter, network: TransformerLM, folder: str, dtype: str
+) -> None:
+    """Compares the numbers in the files, read by the package safetensors, with the weights."""
+    from safetensors import safe_open
+
+    expected = {tensor.name: tensor for tensor in writer.tensors(network)}
+    equal, stored = 0, 0
+    for path in checkpoint_files(folder):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                stored += 1
+                if name in expected:
+                    numbers = file.get_tensor(name)
+                    equal += np.array_equal(numbers, expected[name].read().astype(dtype))
+    checks.add("tensors", stored, "==", len(expected))
+    checks.add("tensors_equal", equal, "==", len(expected))
+
+
+def _compare_tokenizer(
+    checks: Checks, tokenizer: Tokenizer, folder: str, held_out: Sequence[int]
+) -> None:
+    """Compares the ids that the libraries give by the written files with those of the tokenizer.
+
+    Files that came with a model may change a text before they cut it, such as to composed
+    characters; of them the held-out text's ids are measured only.
+    """
+    text = tokenizer.decode([int(token) for token in held_out])
+    path = os.path.join(folder, JSON_FILE)
+    if os.path.exists(path):
+        theirs = import_tokenizers().Tokenizer.from_file(path)
+        # The texts of special tokens are plain text here, as in `encode`.
+        theirs.encode_special_tokens = True
+
+        def ids(text: str) -> list[int]:
+            return theirs.encode(text, add_special_tokens=False).ids
+    elif os.path.exists(path := os.path.join(folder, MODEL_FILE)):
+        import sentencepiece
+
+        ids = sentencepiece.SentencePieceProcessor(model_file=path).encode
+    else:
+        return
+    plain = ids(_PLAIN_TEXT) == tokenizer.encode(_PLAIN_TEXT)
+    checks.add("tokenizer_ids_equal (plain text)", int(plain), "==", 1)
+    same = ids(text) == tokenizer.encode(text)
+    checks.add("tokenizer_ids_equal", int(same), "==", None if tokenizer.original else 1)
+
+
+def _logits(backbone: keras.Model, ids: np.ndarray, vocabulary_size: int) -> np.ndarray:
+    """Returns logits (T, V) of ids (T,), as keras-hub's CausalLM computes them."""
+    tokens = np.asarray(ids, np.int32)[None]
+    hidden = backbone({"token_ids": tokens, "padding_mask": np.ones_like(tokens)}, training=False)
+    logits = backbone.token_embedding(hidden, reverse=True)
+    return np.asarray(logits, np.float32)[0, :, :vocabulary_size]
+
+
+def _compare_logits(
+    checks: Checks, windows: Windows, backbone: keras.Model, limits: Limits
+) -> float:
+    """Compares whole windows; returns the perplexity of the folder."""
+    size, spread = windows.reference.config.vocabulary_size, windows.spread
+    largest, squares, same, nll = 0.0, 0.0, 0, 0.0
+    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+        logits = _logits(backbone, ids, size)
+        gap = np.abs(logits - expected)
+        largest = max(largest, float(gap.max()))
+        squares += float(np.square(gap).mean(axis=-1).sum())
+        same += agreeing(logits, expected, limits.greedy_gap * spread)
+        nll += float(token_nll(logits, targets).sum())
+    tokens = windows.score().tokens
+    most = limits.max_logit_difference
+    most = None if most is None else most * max(1.0, spread)
+    relative = float(np.sqrt(squares / tokens)) / spread
+    checks.add("max_logit_difference (keras-hub)", largest, "<=", most)
+    limit = limits.relative_logit_error
+    checks.add("relative_logit_error (keras-hub)", relative, "<=", limit)
+    checks.add("top1_agreement (keras-hub)", same / tokens, ">=", limits.top1_agreement)
+    return Score(nll, tokens).perplexity
+
+
+def _compare_greedy(
+    checks: Checks, windows: Windows, backbone: keras.Model, limits: Limits
+) -> tuple[list[int], list[int], list[int]]:
+    """Completes the first window's beginning by both; returns the prompt and both completions."""
+    config, ids = windows.reference.config, windows.inputs[0].tolist()
+    prompt = ids[: max(1, min(16, len(ids), config.sequence_length // 2))]
+    count = max(1, min(GREEDY_TOKENS, config.sequence_length - len(prompt)))
+    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
+    logits = decoder.feed(prompt)
+    expected: list[int] = []
+    received: list[int] = []
+    gap = 0.0
+    # One shape for all calls: what follows a token does not change its logits.
+    row = np.full(len(prompt) + count, prompt[0], np.int32)
+    row[: len(prompt)] = prompt
+    for place in range(len(prompt), len(prompt) + count):
+        expected.append(int(logits.argmax()))
+        theirs = _logits(backbone, row, config.vocabulary_size)[place - 1]
+        received.append(int(theirs.argmax()))
+        row[place] = received[-1]
+        if received[:-1] == expected[:-1]:
+            # Of the first token that differs: both read the same before it.
+            gap = float(logits[expected[-1]] - logits[received[-1]]) / windows.spread
+        if place + 1 < len(row):
+            logits = decoder.feed([expected[-1]])
+    equal = next((i for i in range(count) if expected[i] != received[i]), count)
+    checks.add("greedy_tokens_equal (keras-hub)", equal, "==", None)
+    checks.add("greedy_gap (keras-hub)", gap, "<=", limits.greedy_gap)
+    return prompt, expected, received

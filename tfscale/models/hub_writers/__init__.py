@@ -1,0 +1,1 @@
+"""One file for each architecture of transformers; see `tfscale.models.hub_writer`."""

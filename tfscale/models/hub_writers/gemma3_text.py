@@ -1,0 +1,57 @@
+"""Gemma 3 (Kamath et al. 2025), without pictures: Gemma 2's parts, norms of queries and keys, and
+two bases of rotary positions."""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from tfscale.config import TransformerConfig
+from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_parts import Allowed, parts_of
+from tfscale.models.hub_tensor import HubTensor
+from tfscale.models.hub_writer import rope_parameters
+from tfscale.models.hub_writers.gemma2 import Gemma2
+from tfscale.models.layers import TransformerBlock
+from tfscale.registry import register
+
+
+@register
+class Gemma3(Gemma2):
+    """Writes `Gemma3ForCausalLM`."""
+
+    name = "gemma3_text"
+    summary = "Gemma 3 (text)"
+    architecture = "Gemma3ForCausalLM"
+    parts: ClassVar[Mapping[str, Allowed]] = {
+        **Gemma2.parts,
+        "query_key_norm": (True,),
+        "local_rope_base": None,
+    }
+
+    @classmethod
+    def reads_back(cls, config: TransformerConfig) -> bool:
+        bases = (config.rope_base, config.local_rope_base)
+        return (
+            # Constants of keras-hub.
+            bases == (1_000_000, 10_000)
+            and config.global_every == 6
+            and config.rope_scaling != "llama3"
+            and config.tie_embeddings
+            and not parts_of(config)["query_scale_dim"]
+        )
+
+    def describe(self, config: TransformerConfig) -> JsonObject:
+        described = super().describe(config)
+        everywhere = rope_parameters(config)
+        local = config.local_rope_base
+        windowed = {"rope_theta": local, "rope_type": "default"} if local else everywhere
+        return {
+            **described,
+            "rope_local_base_freq": windowed["rope_theta"],
+            "rope_parameters": {"full_attention": everywhere, "sliding_attention": windowed},
+            "sliding_window_pattern": config.global_every or config.num_layers + 1,
+            "use_bidirectional_attention": False,
+        }
+
+    def norm_tensors(self, block: TransformerBlock) -> Iterator[HubTensor]:
+        yield from super().norm_tensors(block)
+        yield from self.query_key_norms(block)

@@ -1,0 +1,36 @@
+"""Llama 2 (Touvron et al. 2023), Llama 3 to 3.2 (Grattafiori et al. 2024), and models of its
+shape."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tfscale.config import TransformerConfig
+from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed
+from tfscale.models.hub_writer import HubWriter
+from tfscale.registry import register
+
+
+@register
+class Llama(HubWriter):
+    """Writes `LlamaForCausalLM`; biases are in all dense layers or in none."""
+
+    name = "llama"
+    summary = "Llama 2 to 3.2 and SmolLM2"
+    architecture = "LlamaForCausalLM"
+    parts: ClassVar[Mapping[str, Allowed]] = {
+        **LLAMA_PARTS,
+        "rope_scaling": ANY_SCALING,
+        "use_bias": (False, True),
+    }
+
+    @classmethod
+    def reads_back(cls, config: TransformerConfig) -> bool:
+        return not config.use_bias and config.rope_scaling != "linear"
+
+    def describe(self, config: TransformerConfig) -> JsonObject:
+        return {
+            **super().describe(config),
+            "attention_bias": config.use_bias,
+            "mlp_bias": config.use_bias,
+        }

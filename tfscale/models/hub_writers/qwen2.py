@@ -1,0 +1,51 @@
+"""Qwen 2 and 2.5 (Yang et al. 2024): Llama's parts, and biases of queries, keys and values."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tfscale.config import TransformerConfig
+from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of
+from tfscale.models.hub_writer import HubWriter, layer_kinds
+from tfscale.models.layers import TransformerBlock
+from tfscale.registry import register
+
+
+def window_entries(config: TransformerConfig) -> JsonObject:
+    """Returns the entries of a window of the layers that have one."""
+    window = parts_of(config)["attention_window"]
+    if not window:
+        return {"use_sliding_window": False, "sliding_window": None}
+    return {
+        "use_sliding_window": True,
+        "sliding_window": window,
+        # For versions that do not read `layer_types`: all layers, where all have it.
+        "max_window_layers": 0,
+        "layer_types": layer_kinds(config),
+    }
+
+
+@register
+class Qwen2(HubWriter):
+    """Writes `Qwen2ForCausalLM`."""
+
+    name = "qwen2"
+    summary = "Qwen 2 and 2.5"
+    architecture = "Qwen2ForCausalLM"
+    parts: ClassVar[Mapping[str, Allowed]] = {
+        **LLAMA_PARTS,
+        "rope_scaling": ANY_SCALING,
+        "query_key_value_bias": (True,),
+        "attention_window": None,
+        "global_every": None,
+    }
+
+    @classmethod
+    def reads_back(cls, config: TransformerConfig) -> bool:
+        return not parts_of(config)["attention_window"] and config.rope_scaling != "llama3"
+
+    def describe(self, config: TransformerConfig) -> JsonObject:
+        return {**super().describe(config), **window_entries(config)}
+
+    def output_bias(self, block: TransformerBlock) -> bool:
+        return False
