@@ -13,6 +13,7 @@ from tests.exporting.gguf_models import MODELS, TOKENIZERS, byte_pairs, network_
 from tests.exporting.hostile import HOSTILE
 from tfscale.exporting.llama_cpp import computing
 from tfscale.exporting.llama_cpp.architectures import architecture_of
+from tfscale.exporting.llama_cpp.comparing import gguf_limits
 from tfscale.exporting.llama_cpp.computing import GGUFNetwork
 from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
 from tfscale.exporting.llama_cpp.writing import write_gguf
@@ -36,6 +37,11 @@ def error(logits, expected):
     return float(np.abs(logits - expected).max() / expected.std())
 
 
+def relative(logits, expected):
+    """Root mean square of the differences, as a part of the logits' spread."""
+    return float(np.sqrt(np.square(logits - expected).mean()) / expected.std())
+
+
 def greedy(network, prompt, count):
     decoder = KerasDecoder(network, prefill_lengths=[])
     tokens = [int(decoder.feed(prompt).argmax())]
@@ -54,10 +60,11 @@ def test_float32_has_the_logits_and_the_greedy_text_of_the_network(name, tmp_pat
         model.reset()
         stepped = np.concatenate([model.feed([id]) for id in IDS])
         assert model.greedy(IDS[:8], 24) == greedy(network, IDS[:8], 24)
+    print(f"| {name} | {error(found, expected):.1e} | {error(stepped, found):.1e} |")
     gelu = network.config.activation in ("geglu", "gelu_tanh")
-    assert error(stepped, found) < (5e-3 if gelu else 1e-5)
+    assert error(stepped, found) < (5e-3 if gelu else 1e-4)
     if not gelu:
-        assert error(found, expected) < 2e-5
+        assert error(found, expected) < 1e-4
         return
     # llama.cpp looks GELU up in a table of float16. With that table its logits are these:
     assert error(found, expected) < 1e-2
@@ -74,16 +81,20 @@ def test_float32_has_the_logits_and_the_greedy_text_of_the_network(name, tmp_pat
     assert error(found, GGUFNetwork(path).logits(IDS)) < 1e-3
 
 
-@pytest.mark.parametrize("quantize, most", [("float16", 2e-2), ("int8", 8e-2)])
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
 @pytest.mark.parametrize("name", MODELS)
-def test_rounded_weights_have_nearly_its_logits(name, quantize, most, tmp_path):
+def test_rounded_weights_have_nearly_its_logits(name, quantize, tmp_path):
     network, path = written(name, quantize, tmp_path)
     expected = np.asarray(network(np.array([IDS])))[0]
     with LlamaCpp(path, FOLDER) as model:
         found = model.logits(IDS)
-    # Products of Q8_0 are computed in int8: activations are rounded too, which NumPy does not do.
-    print(name, quantize, error(found, expected), error(found, GGUFNetwork(path).logits(IDS)))
-    assert error(found, expected) < most
+    own = GGUFNetwork(path).logits(IDS)
+    measured = relative(found, expected), relative(found, own), relative(own, expected)
+    print(f"| {name} | {quantize} | {' | '.join(f'{value:.1e}' for value in measured)} |")
+    # Weights and activations are rounded alike, each with the error of the gate's limit: products
+    # of Q8_0 are computed in int8, those of F16 in float16.
+    limit = gguf_limits(network, quantize).relative_logit_error
+    assert measured[2] < limit and measured[0] < limit * 2**0.5
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

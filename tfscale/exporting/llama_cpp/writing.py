@@ -67,7 +67,8 @@ def write_gguf(
     """
     gguf = import_gguf()
     writer = gguf.GGUFWriter(path, kind.name)
-    writer.add_name(f"tfscale {kind.name}")
+    # No name of a model: llama.cpp expects certain tokens where it reads "phi3" or "smollm" here.
+    writer.add_name("tfscale")
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[STORED_AS[quantize]]])
     for key, value in hyperparameters(kind, network.config).items():
