@@ -12,13 +12,14 @@ from typing import Any, cast
 import keras
 
 from tfscale.compat import keras_hub as hub
+from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError, ExportError, TokenizerError
-from tfscale.exporting.huggingface import write_hub_folder, writer_for
+from tfscale.exporting.huggingface import write_hub_folder
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.paths import read_json, write_json
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.hub import backbone_of
-from tfscale.models.hub_writer import HubWriter
+from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.transformer import TransformerLM
 from tfscale.runs.hub import tokenizer_of
 from tfscale.text.tokenizers import Tokenizer
@@ -49,8 +50,13 @@ def preset_writer(noun: str, config: object) -> HubWriter:
     Raises:
         ConfigError: keras-hub has no such architecture, or would not compute these options.
     """
-    writer = writer_for(noun, config)
-    if writer.name not in _CLASSES or not writer.reads_back(config):  # type: ignore[arg-type]
+    if not isinstance(config, TransformerConfig):
+        raise ConfigError(
+            f"format='keras_preset' is for the family transformer; this is {noun} of another kind:"
+            " give --format tflite"
+        )
+    writer = writer_of(config)
+    if writer.name not in _CLASSES or not writer.reads_back(config):
         raise ConfigError(
             f"keras-hub has no {writer.summary} with these options of the model; --format"
             " huggingface writes them"

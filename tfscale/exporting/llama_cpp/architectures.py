@@ -144,10 +144,10 @@ def architecture_of(config: object) -> Architecture:
         architecture_of(network.config).name    # "llama"
     """
     if type(config) is not TransformerConfig:
-        family = getattr(config, "family", "model of your own")
+        family = getattr(config, "family", "")
+        this = f"of the family {family}" if family else "a model of your own"
         raise ExportError(
-            f"format=gguf is for Transformers that llama.cpp has; this is a {family}: give --format"
-            " tflite"
+            f"format=gguf is for the family transformer; this is {this}: give --format tflite"
         )
     misfits = [(kind.misfits(config), kind) for kind in ARCHITECTURES]
     fitting = [kind for found, kind in misfits if not found]

@@ -112,15 +112,17 @@ class GGUFNetwork:
         turns = self._turns(layer, count, window > 0)
         if turns is not None:
             query, key = self._turned(query, turns), self._turned(key, turns)
-        query = query.reshape(count, groups, heads // groups, width)
-        scores = np.einsum("tgrk,sgk->grts", query, key) * np.float32(self._scale(width))
+        # (G, H / G, T, K) and (G, 1, T, K).
+        query = query.reshape(count, groups, heads // groups, width).transpose(1, 2, 0, 3)
+        key, value = (part.transpose(1, 0, 2)[:, None] for part in (key, value))
+        scores = query @ key.swapaxes(-1, -2) * np.float32(self._scale(width))
         scores = _capped(scores, self.entry("attn_logit_softcapping", self._soft_cap()))
         back = np.arange(count)[:, None] - np.arange(count)
         hidden = (back < 0) | ((back >= window) if window else False)
         scores = np.where(hidden, -np.inf, scores)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        mixed = np.einsum("grts,sgk->tgrk", weights, value).reshape(count, heads * width)
+        mixed = (weights @ value).transpose(2, 0, 1, 3).reshape(count, heads * width)
         return self._product(mixed, f"{name}.attn_output")
 
     def _soft_cap(self) -> float:
