@@ -140,7 +140,13 @@ def imported(name, folder, without_bytes=False):
     return backbone, tfscale.open(str(folder))
 
 
-@pytest.mark.parametrize("name", CASES)
+FEW = ("llama3_tied", "gemma2")
+"""What `make test` runs: tables that are tied against the preset's config, and a SentencePiece model."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_there_and_back(name, tmp_path):
     backbone, run = imported(name, tmp_path / "run")
     folder = str(tmp_path / "preset")
