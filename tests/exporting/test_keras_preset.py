@@ -20,6 +20,11 @@ from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.export import export_run
 
+# keras-hub leaves the file of a SentencePiece model open (0.32).
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 SIZE = 400
 
 
@@ -140,8 +145,9 @@ def imported(name, folder, without_bytes=False):
     return backbone, tfscale.open(str(folder))
 
 
-FEW = ("llama3_tied", "gemma2")
-"""What `make test` runs: tables that are tied against the preset's config, and a SentencePiece model."""
+FEW = ("llama3_tied",)
+"""What `make test` runs, beside Gemma 2 below: tables that are tied, which keras-hub's configs do not
+say."""
 
 
 @pytest.mark.parametrize(

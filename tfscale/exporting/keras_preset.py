@@ -14,8 +14,9 @@ import keras
 from tfscale.compat import keras_hub as hub
 from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError, ExportError, TokenizerError
-from tfscale.exporting.huggingface import write_hub_folder
+from tfscale.exporting.safetensors_file import write_checkpoint
 from tfscale.exporting.tflite import DecodingNetwork
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json, write_json
 from tfscale.files.scratch import scratch_folder
 from tfscale.models.hub import backbone_of
@@ -124,16 +125,19 @@ def write_preset(network: DecodingNetwork, tokenizer: Tokenizer, folder: str) ->
     theirs = hub_tokenizer(writer, tokenizer)
     prefix = _CLASSES[writer.name][tokenizer.kind]
     with scratch_folder("tfscale-preset-") as scratch:
-        write_hub_folder(scratch, cast(TransformerLM, network), tokenizer)
+        # keras-hub's converter reads the weights by the config, and no tokenizer.
+        config = writer.describe(network.config) | {"dtype": "float32", "torch_dtype": "float32"}
+        write_json(os.path.join(scratch, "config.json"), config)
+        write_checkpoint(scratch, writer.tensors(cast(TransformerLM, network)), "float32")
         backbone = _of_class(backbone_of(scratch), prefix)
     backbone.save_to_preset(folder)
     hub.new_preprocessor(prefix, theirs, network.config.sequence_length).save_to_preset(folder)
     if hub.tied(backbone) is not None:
         # keras-hub 0.32 leaves it out, and would load a second table at random.
         path = os.path.join(folder, "config.json")
-        config = read_json(path, "the preset's config")
-        config["config"]["tie_word_embeddings"] = hub.tied(backbone)
-        write_json(path, config)
+        saved = cast(JsonObject, read_json(path, "the preset's config"))
+        saved["config"]["tie_word_embeddings"] = hub.tied(backbone)
+        write_json(path, saved)
 
 
 def _of_class(backbone: keras.Model, prefix: str) -> keras.Model:
