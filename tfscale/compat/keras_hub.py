@@ -6,9 +6,10 @@ tests/compat/test_keras_hub.py says which.
 Shapes: D hidden_dim, H heads, K width of a head, C context.
 """
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -53,8 +54,7 @@ def load_backbone(preset: str, given: Mapping[str, object]) -> keras.Model:
     import keras_hub
 
     def load(**options: object) -> keras.Model:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=r"[\s\S]*freshly-initialized weights")
+        with _whole_weights():
             return keras_hub.models.Backbone.from_preset(preset, **given, **options)
 
     try:
@@ -64,6 +64,26 @@ def load_backbone(preset: str, given: Mapping[str, object]) -> keras.Model:
             return load(tie_word_embeddings=True)
         except Exception:  # of a class without the option, or not because of the tables
             raise lacking from None
+
+
+@contextlib.contextmanager
+def _whole_weights() -> Iterator[None]:
+    """Makes an error of the warning that a file lacks weights of a layer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r"[\s\S]*freshly-initialized weights")
+        yield
+
+
+def load_causal_lm(folder: str) -> keras.Model:
+    """Returns the `CausalLM` of a preset as a user loads it, every weight of which is in the files.
+
+    Raises:
+        UserWarning: the files lack weights.
+    """
+    import keras_hub
+
+    with _whole_weights():
+        return keras_hub.models.CausalLM.from_preset(folder)
 
 
 def backbone_in(model: keras.Model) -> keras.Model:
@@ -186,3 +206,29 @@ def token_table(model: keras.Model) -> int | None:
     for other models."""
     embedding = getattr(getattr(model, "backbone", None), "token_embedding", None)
     return getattr(embedding, "input_dim", None)
+
+
+def backbone_class(prefix: str) -> type[keras.Model]:
+    """Returns the backbone whose name begins so."""
+    return _public(f"{prefix}Backbone")
+
+
+def new_tokenizer(prefix: str, assets: Mapping[str, object]) -> object:
+    """Returns a tokenizer of keras-hub: `proto`, or `vocabulary` and `merges`."""
+    kind = _public(f"{prefix}Tokenizer")
+    options = inspect.signature(kind).parameters
+    # Gemma 3's would ask for the tokens of pictures.
+    plain = {"has_vision_tokens": False} if "has_vision_tokens" in options else {}
+    return kind(**assets, **plain)
+
+
+def new_preprocessor(prefix: str, tokenizer: object, sequence_length: int) -> keras.layers.Layer:
+    """Returns the preprocessor of a `CausalLM` that reads texts by a tokenizer."""
+    kind = _public(f"{prefix}CausalLMPreprocessor")
+    return kind(tokenizer=tokenizer, sequence_length=sequence_length)
+
+
+def _public(name: str):
+    import keras_hub
+
+    return getattr(keras_hub.models, name)

@@ -30,6 +30,7 @@ REFUSED = {
     "int4_hadamard": (
         "rotated weights: larger and slower than int4, at a higher perplexity; take int4"
     ),
+    "q8_0": "it is llama.cpp's name of what --quantize int8 writes with --format gguf; take int8",
     "int2": "perplexity 89 -> 140; take int4_all",
     "int8_static": (
         "inputs and outputs of the signatures become int8 too, and the perplexity is above that of"

@@ -5,6 +5,7 @@ The texts are in `templates/`, one for each kind of file.
 
 import html
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def text_readme(
     description: Description,
     report: "Report",
     sections: tuple[str, ...] = (),
+    **values: object,
 ) -> str:
     """Returns README.md of a file that writes text.
 
@@ -41,6 +43,7 @@ def text_readme(
         description: the content of model.json.
         report: the content of parity.json.
         sections: templates of sections that come after the first one.
+        values: further values that the template shows.
     """
     tokenizer = source.tokenizer
     assert tokenizer is not None
@@ -80,6 +83,8 @@ def text_readme(
         length=context,
         last=(context or 1) - 1,
         signatures=", ".join(f"`{name}`" for name in signatures),
+        shell_prompt=shlex.quote(prompt),
+        **values,
         compared_by=report.get("compared_by", ""),
         architecture=description.more.get("architecture", ""),
     )

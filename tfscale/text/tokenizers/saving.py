@@ -1,4 +1,4 @@
-"""The files of a tokenizer, and the digest by which two tokenizers are known to be the same."""
+"""The files of a tokenizer, its forms for other programs, and the digest that tells it."""
 
 import abc
 import functools
@@ -20,7 +20,8 @@ FORMAT_VERSION = 1
 
 
 class SavedTokenizer(abc.ABC):
-    """The part of a `Tokenizer` that is saved: its configuration, and the files of its kind."""
+    """The part of a `Tokenizer` that is saved: its configuration, and the files of its kind; and
+    its form in a GGUF file."""
 
     cleaner: Cleaner = Cleaner()
     special: SpecialTokens = SpecialTokens()
@@ -48,6 +49,26 @@ class SavedTokenizer(abc.ABC):
         Raises:
             ValueError, KeyError, TypeError or TokenizerError: the files are damaged.
         """
+
+    def hub_assets(self) -> dict[str, object]:
+        """Returns the arguments of keras-hub's tokenizers: `proto`, or `vocabulary` and `merges`.
+
+        Raises:
+            ExportError: keras-hub has no tokenizer of this kind.
+        """
+        raise ExportError(f"keras-hub's decoders have no tokenizer of kind {self.kind}")
+
+    def gguf_vocabulary(self) -> dict[str, object]:
+        """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries
+        after `tokenizer.ggml.`, without the tokens that begin and end a text.
+
+        Raises:
+            ExportError: llama.cpp would read other tokens.
+        """
+        raise ExportError(
+            f"llama.cpp has no tokenizer of kind {self.kind}: it takes bpe, and sentencepiece of"
+            " sentencepiece_model=bpe"
+        )
 
     def tokenizer_json(self) -> bytes:
         """Returns the tokenizer as Hugging Face's library reads it, special tokens not yet marked.

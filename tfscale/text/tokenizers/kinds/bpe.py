@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
+from tfscale.text.tokenizers.gguf_words import word_cutter
 from tfscale.text.tokenizers.hugging_face import (
     HuggingFaceTokenizer,
     byte_characters,
@@ -22,6 +23,8 @@ LLAMA_3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How Llama 3 and Qwen find words; GPT-2's pattern is built into the library."""
+_NORMAL, _CONTROL, _UNUSED = 1, 3, 5
+"""Types of tokens in a GGUF file."""
 
 
 @register
@@ -127,6 +130,28 @@ class BytePairTokenizer(HuggingFaceTokenizer):
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._bytes[id]
+
+    def hub_assets(self) -> dict[str, object]:
+        merges = json.loads(self.model)["model"]["merges"]
+        lines = [pair if isinstance(pair, str) else " ".join(pair) for pair in merges]
+        vocabulary = {piece: id for id, piece in enumerate(self._pieces) if piece}
+        return {"vocabulary": vocabulary, "merges": lines}
+
+    def gguf_vocabulary(self) -> dict[str, object]:
+        content = json.loads(self.model)
+        merges = content["model"]["merges"]
+        special = set(self.special_tokens.values())
+        return {
+            "model": "gpt2",
+            "pre": word_cutter(content),
+            # Ids without a token have a text too, which is none that a text spells.
+            "tokens": [piece or f"[PAD{id}]" for id, piece in enumerate(self._pieces)],
+            "token_type": [
+                (_CONTROL if id in special else _NORMAL) if piece else _UNUSED
+                for id, piece in enumerate(self._pieces)
+            ],
+            "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
+        }
 
     def bundle_file(self) -> bytes:
         library = import_tokenizers()

@@ -1,0 +1,1 @@
+"""Networks as GGUF files, which llama.cpp runs."""
