@@ -7,6 +7,7 @@ the numbers in the file are compared with the weights, tensor by tensor.
 Shapes: T tokens of a window, V vocabulary.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -14,8 +15,9 @@ import keras
 import numpy as np
 
 from tfscale.exporting.limits import Limits, agreeing, limits_of, relative_change
-from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy, rounded_copy
+from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
 from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.safetensors_file import checkpoint_files
 from tfscale.exporting.windows import Windows
 from tfscale.inference.keras_decoder import KerasDecoder
@@ -65,17 +67,18 @@ def compare_hub_folder(
         return {**report, "compared_by": by}
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     reference, by = float32_copy(network), "keras-hub, which read the folder by its own code"
-    if quantize == "none" and writer.read_back_as != "none":
-        # It computes with rounded numbers, and so does what it is compared with.
-        reference = rounded_copy(network, writer.read_back_as)
-        by += f", in {writer.read_back_as} as it reads all of this architecture"
-    windows = Windows(reference, np.asarray(held_out, np.int32), *ends)
     # Rounded numbers are compared with the network's own.
     limits = limits_of(network, quantize, converted=quantize != "none")
     backbone = backbone_of(folder)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
+        if quantize == "none" and writer.read_back_as != "none":
+            # It computes with rounded numbers, and so does what it is compared with.
+            stack.enter_context(rounded_in_place(reference, writer.read_back_as))
+            by += f", in {writer.read_back_as} as it reads all of this architecture"
+        windows = Windows(reference, np.asarray(held_out, np.int32), *ends)
         perplexity = _compare_logits(checks, windows, backbone, limits)
-        before = windows.score().perplexity
+        before = windows.score.perplexity
         change = relative_change(perplexity, before)
         checks.add("perplexity_change (keras-hub)", change, "<=", limits.perplexity_change)
         prompt, expected, received = _compare_greedy(checks, windows, backbone, limits)
@@ -153,14 +156,14 @@ def _compare_logits(
     """Compares whole windows; returns the perplexity of the folder."""
     size, spread = windows.reference.config.vocabulary_size, windows.spread
     largest, squares, same, nll = 0.0, 0.0, 0, 0.0
-    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+    for ids, targets, expected in windows.whole():
         logits = _logits(backbone, ids, size)
         gap = np.abs(logits - expected)
         largest = max(largest, float(gap.max()))
         squares += float(np.square(gap).mean(axis=-1).sum())
         same += agreeing(logits, expected, limits.greedy_gap * spread)
         nll += float(token_nll(logits, targets).sum())
-    tokens = windows.score().tokens
+    tokens = windows.score.tokens
     most = limits.max_logit_difference
     most = None if most is None else most * max(1.0, spread)
     relative = float(np.sqrt(squares / tokens)) / spread

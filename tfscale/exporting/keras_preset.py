@@ -126,9 +126,10 @@ def write_preset(network: DecodingNetwork, tokenizer: Tokenizer, folder: str) ->
     prefix = _CLASSES[writer.name][tokenizer.kind]
     with scratch_folder("tfscale-preset-") as scratch:
         # keras-hub's converter reads the weights by the config, and no tokenizer.
-        config = writer.describe(network.config) | {"dtype": "float32", "torch_dtype": "float32"}
+        ours = cast(TransformerLM, network)
+        config = writer.describe(ours.config) | {"dtype": "float32", "torch_dtype": "float32"}
         write_json(os.path.join(scratch, "config.json"), config)
-        write_checkpoint(scratch, writer.tensors(cast(TransformerLM, network)), "float32")
+        write_checkpoint(scratch, writer.tensors(ours), "float32")
         backbone = _of_class(backbone_of(scratch), prefix)
     backbone.save_to_preset(folder)
     hub.new_preprocessor(prefix, theirs, network.config.sequence_length).save_to_preset(folder)

@@ -61,13 +61,13 @@ def compare_preset(
     same = tokenizer_of(hub.tokenizer_in(model)).encode(text) == tokenizer.encode(text)
     checks.add("tokenizer_ids_equal", int(same), "==", 1)
     after = _compare_logits(checks, windows, model, limits)
-    before = windows.score().perplexity
+    before = windows.score.perplexity
     change = relative_change(after, before)
     checks.add("perplexity_change", change, "<=", limits.perplexity_change)
     prompt, expected, received = _compare_greedy(checks, windows, model, limits)
     names = [name for name in os.listdir(folder) if name.startswith("model.weights")]
     return {
-        "tokens": windows.score().tokens,
+        "tokens": windows.score.tokens,
         "perplexity": {"keras": before, "file": after},
         "greedy": {
             "prompt": tokenizer.decode(prompt),
@@ -88,12 +88,12 @@ def _logits(model: keras.Model, ids: np.ndarray) -> np.ndarray:
 def _compare_logits(checks: Checks, windows: Windows, model: keras.Model, limits: Limits) -> float:
     """Compares whole windows; returns keras-hub's perplexity."""
     largest, same, nll = 0.0, 0, 0.0
-    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+    for ids, targets, expected in windows.whole():
         logits = _logits(model, ids)
         largest = max(largest, float(np.abs(logits - expected).max()))
         same += int((logits.argmax(-1) == expected.argmax(-1)).sum())
         nll += float(token_nll(logits, targets).sum())
-    tokens = windows.score().tokens
+    tokens = windows.score.tokens
     relative = largest / windows.spread
     checks.add("largest_logit_difference (of the spread)", relative, "<=", 1e-4)
     checks.add("top1_agreement", same / tokens, ">=", limits.top1_agreement)

@@ -124,6 +124,11 @@ class Windows:
                 logits = reading.logits(start, end)
                 yield Part(ids[start:end], targets[start:end], logits, start == 0)
 
+    def whole(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Returns ids (T,), targets (T,) and logits (T, V) of one window after the other."""
+        for ids, targets, reading in zip(self.inputs, self.targets, self.readings, strict=True):
+            yield ids, targets, reading.logits(0, len(ids))
+
     def longest_prompt(self, least: int) -> tuple[list[int], Reading]:
         """Returns the first window, repeated up to `least` tokens, and the logits after each.
 

@@ -72,7 +72,7 @@ def compare_gguf(
     limits = gguf_limits(network, quantize)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     windows = Windows(float32_copy(network), np.asarray(held_out, np.int32), *ends)
-    before = windows.score().perplexity
+    before = windows.score.perplexity
     # Logits that are not finite become NaN in every figure, and NaN is within no limit.
     with np.errstate(invalid="ignore", over="ignore"):
         after = _compare_logits(checks, file, windows, limits)
@@ -80,7 +80,7 @@ def compare_gguf(
         checks.add("perplexity_change", change, "<=", limits.perplexity_change)
         prompt, greedy, chosen = _compare_greedy(checks, file, windows, limits)
     return {
-        "tokens": windows.score().tokens,
+        "tokens": windows.score.tokens,
         "perplexity": {"keras": before, "file": after},
         "greedy": {
             "prompt": tokenizer.decode(prompt),
@@ -150,14 +150,14 @@ def _rounding(tensor: HubTensor, stored: np.ndarray, stored_as: str) -> float:
 def _compare_logits(checks: Checks, file: GGUFNetwork, windows: Windows, limits: Limits) -> float:
     """Reads each window; returns the file's perplexity."""
     squares, same, nll, largest = 0.0, 0, 0.0, 0.0
-    for ids, targets, expected in zip(windows.inputs, windows.targets, windows.logits, strict=True):
+    for ids, targets, expected in windows.whole():
         logits = file.logits(ids)
         gap = np.abs(difference(logits, expected))
         largest = max(largest, float(gap.max()))
         squares += float(np.square(gap).mean(axis=-1).sum())
         same += agreeing(logits, expected, limits.greedy_gap * windows.spread)
         nll += float(token_nll(logits, targets).sum())
-    tokens, spread = windows.score().tokens, windows.spread
+    tokens, spread = windows.score.tokens, windows.spread
     most = limits.max_logit_difference
     checks.add(
         "max_logit_difference", largest, "<=", None if most is None else most * max(1.0, spread)

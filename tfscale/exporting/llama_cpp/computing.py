@@ -113,7 +113,7 @@ class GGUFNetwork:
         if turns is not None:
             query, key = self._turned(query, turns), self._turned(key, turns)
         # (G, H / G, T, K) and (G, 1, T, K).
-        query = query.reshape(count, groups, heads // groups, width).transpose(1, 2, 0, 3)
+        query = np.reshape(query, (count, groups, heads // groups, width)).transpose(1, 2, 0, 3)
         key, value = (part.transpose(1, 0, 2)[:, None] for part in (key, value))
         scores = query @ key.swapaxes(-1, -2) * np.float32(self._scale(width))
         scores = _capped(scores, self.entry("attn_logit_softcapping", self._soft_cap()))

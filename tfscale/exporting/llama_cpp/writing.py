@@ -1,7 +1,7 @@
 """Writes a GGUF file: entries, vocabulary and tensors, of which one at a time is in memory."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from tfscale.exporting.llama_cpp.architectures import Architecture, hyperparamet
 from tfscale.exporting.llama_cpp.tensors import POSITIONS, named_tensors
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.models.hub_tensor import HubTensor
+from tfscale.models.transformer import TransformerLM
 
 BLOCK = 32
 """Weights of a block of Q8_0, which share a scale in float16."""
@@ -71,7 +72,7 @@ def write_gguf(
     writer.add_name("tfscale")
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[STORED_AS[quantize]]])
-    for key, value in hyperparameters(kind, network.config).items():
+    for key, value in hyperparameters(kind, cast(TransformerLM, network).config).items():
         _add(writer, f"{kind.name}.{key}", value)
     for key, value in vocabulary.items():
         _add(writer, f"tokenizer.ggml.{key}", value)
