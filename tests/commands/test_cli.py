@@ -527,7 +527,7 @@ class Letters:
     """Stands for a decoder and a tokenizer: the prompt's next letter, for ever."""
 
     end_id, unknown_id, context_length, vocabulary_size = 0, ord("?"), None, 128
-    stop_ids, lossless = (0,), True
+    stop_ids, lossless, adds_spaces = (0,), True, False
     cleaner = Cleaner(collapse_whitespace=True)
 
     def reset(self):

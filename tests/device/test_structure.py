@@ -232,7 +232,7 @@ def test_a_model_inside_of_another_file(copy, tmp_path):
     with open(copy.file, "rb") as file, open(tmp_path / "bundle", "wb") as bundle:
         bundle.write(b"\0" * 4096 + file.read() + b"\xff" * 100)
     check_structure(str(tmp_path / "bundle"), 4096, 4096 + size)
-    with pytest.raises(ExportError, match="is truncated or damaged"):
+    with pytest.raises(ExportError, match="is truncated or damaged|ends behind the file"):
         check_structure(str(tmp_path / "bundle"), 4096, 4096 + size // 2)
 
 
