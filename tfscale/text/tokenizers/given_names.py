@@ -1,6 +1,5 @@
 """The tokens that begin and end a text, as files of Hugging Face beside a tokenizer name them."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,8 +14,6 @@ BESIDE = (
     "chat_template.jinja",
 )
 """Files beside a tokenizer that are read or kept with it."""
-ENDS_A_TURN = re.compile(r"<end_of_turn>|<\|(?:eot_id|eom_id|im_end|end)\|>")
-"""The tokens that end an answer in the chat formats of Gemma, Llama 3, Qwen and Phi."""
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]", "[EOS]")
 """Texts of end tokens where no file names one."""
 

@@ -9,14 +9,13 @@ from tfscale.files.paths import exists, read_bytes
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.given_names import (
     BESIDE,
-    ENDS_A_TURN,
     GivenNames,
     end_among,
     names_in,
 )
 from tfscale.text.tokenizers.kinds.huggingface import MODEL_FILE, HuggingFaceFile
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
-from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.special import ENDS_A_TURN, SpecialTokens
 from tfscale.text.tokenizers.streaming import StreamDecoder
 
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model")
