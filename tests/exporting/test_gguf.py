@@ -238,8 +238,8 @@ def test_other_models_tokenizers_and_recipes_are_refused(tmp_path):
     network = build_network(TransformerConfig(vocabulary_size=257, **LLAMA))
     with pytest.raises(ExportError, match="no tokenizer of kind byte: it takes bpe, and"):
         export_run(make_run(tmp_path / "byte", network, ByteTokenizer()), config)
-    unigram = train_tokenizer("sentencepiece", [TEXT], 270)
-    network = build_network(TransformerConfig(vocabulary_size=270, **LLAMA))
+    unigram = train_tokenizer("sentencepiece", [TEXT], 280)
+    network = build_network(TransformerConfig(vocabulary_size=280, **LLAMA))
     with pytest.raises(ExportError, match="no SentencePiece unigram .* --sentencepiece-model bpe"):
         export_run(make_run(tmp_path / "unigram", network, unigram), config)
     with pytest.raises(ConfigError, match="expected one of none, float16, int8; received 'int4'"):
