@@ -14,7 +14,7 @@ IMPORT, EXPORT = 1.6, 3.0
     "shape, count", [("gemma3-270m", 268_098_176), ("qwen3-0.6b", 596_049_920)]
 )
 def test_shapes_are_those_of_the_published_models(shape, count):
-    """The counts are those that the models' pages on Hugging Face give."""
+    """Tables, attention, feed-forward and norms of each layer, counted by hand."""
     assert parameters(shape) == count
 
 
