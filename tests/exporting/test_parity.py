@@ -183,7 +183,7 @@ def test_pads_over_earlier_tokens_fail(tmp_path, tokenizer, held_out, monkeypatc
         prefill(self, ids, length)
         if self.position == 15:
             for name in self.cache_shapes:
-                cache = self._inputs[name]()
+                cache = self._inputs[name]
                 cache[:, 8:15] = np.array(cache[:, 9:16])
 
     monkeypatch.setattr(tfscale.device.decoder.LiteRTDecoder, "_prefill", overrun)
