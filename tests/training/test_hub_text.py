@@ -193,6 +193,16 @@ def their_tokenizers():
     }
 
 
+def test_words_of_qwen_have_one_digit_each():
+    """A merge of two digits, which Qwen's own vocabulary has none of, shows how words are cut."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {text: id for id, text in enumerate([*alphabet, "12", "<|endoftext|>"])}
+    qwen = tokenizer_of(keras_hub.models.QwenTokenizer(vocabulary, ["1 2"]))
+    assert [qwen.piece(id) for id in qwen.encode("a123")] == ["a", "1", "2", "3"]
+    gpt2 = tokenizer_of(keras_hub.models.GPT2Tokenizer(vocabulary, ["1 2"]))
+    assert [gpt2.piece(id) for id in gpt2.encode("a123")] == ["a", "12", "3"]
+
+
 def causal_lm(name, tokenizer):
     keras.utils.set_random_seed(3)
     hub, size = keras_hub.models, tokenizer.vocabulary_size()

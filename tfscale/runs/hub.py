@@ -17,7 +17,7 @@ from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.text.tokenizers.hub_files import original_files
-from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
+from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, QWEN, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
 from tfscale.text.tokenizers.special import SpecialTokens, ids_of_stops, turns_end_with
@@ -164,7 +164,8 @@ def _byte_pairs(source: HubTokenizer) -> Tokenizer:
         raise TokenizerError(f"{source.name} names no end token")
     # The words that the models were trained by. keras-hub 0.32 itself cuts none outside of a graph:
     # it hands the regular expression over as a plain string.
-    words = "" if "GPT2" in source.name else LLAMA_3
+    others = {"GPT2": "", "Qwen": QWEN}
+    words = next((words for name, words in others.items() if name in source.name), LLAMA_3)
     return BytePairTokenizer.from_merges(source.vocabulary, source.merges, source.end, words)
 
 
@@ -182,5 +183,6 @@ def _their_tokenizer(source: str | keras.Model) -> object:
         return keras_hub.models.Tokenizer.from_preset(source)
     except Exception as error:  # keras-hub lets through what its loaders raise, of many kinds
         raise ConfigError(
-            f"{source} has no tokenizer: {str(error).strip().splitlines()[0]}"
+            f"{source} has no tokenizer that keras-hub loads; --tokenizer-from takes one as it is"
+            f" ({str(error).strip().splitlines()[0]})"
         ) from error
