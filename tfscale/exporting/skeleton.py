@@ -34,13 +34,18 @@ _READS_ROWS = {("GATHER", 0), ("EMBEDDING_LOOKUP", 1), ("FULLY_CONNECTED", 1)}
 
 
 def streamed_formats(network: keras.Model, quantize: str) -> dict[str, WeightFormat]:
-    """Returns how the file of a recipe stores each matrix that is written by rows, by its path."""
+    """Returns how the file of a recipe stores each matrix that is written by rows, by its path.
+
+    Empty where the recipe rounds a weight that is none of them, such as a convolution's.
+    """
     chosen = weight_formats(network, quantize) if recipe(quantize).rounds else {}
-    return {
+    formats = {
         path: dataclasses.replace(chosen.get(path, WeightFormat(bits=32)), axis=form.axis)
         for path, form in weight_formats(network, "int8").items()
         if form.bits == 8 and isinstance(form.axis, int) and not form.gates
     }
+    left = (form for path, form in chosen.items() if path not in formats)
+    return {} if any(form.bits < 32 for form in left) else formats
 
 
 class Placeholders:
