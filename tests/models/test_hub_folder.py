@@ -142,3 +142,10 @@ def test_other_presets_have_nothing_unread(tmp_path):
     assert unread_options(str(tmp_path)) == {} == unread_options("gpt2_base_en")
     (tmp_path / "config.json").write_text(json.dumps({"class_name": "LlamaBackbone"}))
     assert unread_options(str(tmp_path)) == {}
+
+
+@pytest.mark.parametrize("kind, notes", [("mistral", 1), ("llama", 0)])
+def test_weights_that_are_read_in_another_type_are_said(kind, notes, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    unread_options(str(tmp_path))
+    assert capsys.readouterr().err.count("of a mistral folder in float16") == notes

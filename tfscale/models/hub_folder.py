@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json
+from tfscale.terminal import note
 
 _SCALED_LINEARLY = ("mistral", "qwen2", "qwen3")
 """Types of models whose backbones take a `rope_scaling_factor`."""
@@ -25,6 +26,8 @@ _GATED_BY_SILU = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 """Types of models whose backbones have no other activation."""
 _WITHOUT_BIAS = ("llama", "mistral", "qwen3")
 """Types of models whose backbones have no biases."""
+_IN_FLOAT16 = ("mistral",)
+"""Types of models whose weights its converter casts."""
 
 
 def unread_options(folder: str) -> JsonObject:
@@ -47,6 +50,8 @@ def unread_options(folder: str) -> JsonObject:
         return {}
     kind = str(described["model_type"])
     _check_parts(path, kind, described)
+    if kind in _IN_FLOAT16:
+        note(f"keras-hub reads the weights of a {kind} folder in float16, whatever their type is")
     options: JsonObject = {}
     if "rms_norm_eps" in described:
         options["layer_norm_epsilon"] = described["rms_norm_eps"]
