@@ -20,7 +20,7 @@ FILES = {
     "docs/export.md": ("run",),
     "docs/numbers.md": ("run", "questions.jsonl"),
     "docs/tasks.md": ("run", "train.conll"),
-    "docs/device.md": ("export", "task-export", "bilstm-export"),
+    "docs/device.md": ("run", "export", "task-export", "bilstm-export"),
     "docs/tutorials/device.md": ("export",),
 }
 """Page -> what its Python finds in the working folder."""
