@@ -121,7 +121,7 @@ def test_a_full_disk_is_found_before_the_first_step(begun, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     notes = []
     with pytest.raises(
         TfscaleError,
