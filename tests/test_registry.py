@@ -30,7 +30,7 @@ def test_names_are_known_without_an_import():
         "bert bilstm gru lstm ngram nnlm rnn transformer",
         "float16 int4 int4_all int8 none",
         "answer classify summarize tag translate",
-        "bpe byte char sentencepiece word wordpiece",
+        "bpe byte char huggingface sentencepiece sentencepiece_file word wordpiece",
         "arrow conll csv jsonl parquet text tfrecord tsv warc wikipedia",
         "constant cosine inverse_sqrt linear wsd",
         "c4 fineweb gopher_quality gopher_repetition language length symbols",
@@ -43,7 +43,7 @@ def test_names_are_known_without_an_import():
 def test_what_is_not_there_is_one_line_with_the_closest_name():
     with pytest.raises(ConfigError, match="^no export format 'tflit'; did you mean 'tflite'\\?$"):
         FORMATS.get("tflit")
-    with pytest.raises(ConfigError, match="^no export format '###'; there are arpa, litertlm, "):
+    with pytest.raises(ConfigError, match="^no export format '###'; there are arpa, gguf, "):
         FORMATS.get("###")
 
 
