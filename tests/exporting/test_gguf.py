@@ -142,7 +142,7 @@ def test_rows_of_a_pair_become_neighbours():
 @pytest.mark.parametrize(
     "quantize, stored", [("none", "F32"), ("float16", "F16"), ("int8", "Q8_0")]
 )
-def test_an_export_is_compared_and_described(quantize, stored, tmp_path):
+def test_an_export_is_compared_and_described(quantize, stored, tmp_path, monkeypatch):
     run, report, folder = exported(tmp_path, "qwen3", quantize)
     found = {row["name"]: row["value"] for row in report["checks"]}
     assert report["passed"] and found["tensors_missing_or_unknown"] == 0
@@ -163,7 +163,7 @@ def test_an_export_is_compared_and_described(quantize, stored, tmp_path):
     assert f"qwen3 in llama.cpp, {weights}" in readme
     assert json.loads((folder / "model.json").read_text())["format"] == "gguf"
     # The README's own code.
-    os.chdir(folder)
+    monkeypatch.chdir(folder)
     exec(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1], {})
     with pytest.raises(ExportError, match="is a file for other programs"):
         import tfscale.device
