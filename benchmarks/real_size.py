@@ -37,29 +37,22 @@ def commands(folder: Path, trained: bool = True) -> dict[str, list[str]]:
         trained: whether what is exported is the run that was trained, and not the imported one.
     """
     run, data, tuned = folder / "run", folder / "data", folder / "tuned"
+    preset, text = folder / "preset", folder / "text.txt"
+    saving = "--train.steps 3 --train.global_batch_size 1 --train.remat true"
+    saving += " --train.loss_chunk_tokens 16 --train.xla off"
     steps = {
-        "import": [
-            TFSCALE, "import", folder / "preset", "--output", run, "--sequence-length", CONTEXT,
-        ],
-        "prepare": [
-            TFSCALE, "prepare", "--text", folder / "text.txt", "--output", data,
-            "--tokenizer-from", run,
-        ],
-        TRAINING: [
-            TFSCALE, "train", "--data", data, "--output", tuned, "--start", run,
-            "--train.steps", 3, "--train.global_batch_size", 1, "--train.remat", "true",
-            "--train.loss_chunk_tokens", 16, "--train.xla", "off",
-        ],
-    }  # fmt: skip
+        "import": [TFSCALE, "import", preset, "--output", run, "--sequence-length", CONTEXT],
+        "prepare": [TFSCALE, "prepare", "--text", text, "--output", data, "--tokenizer-from", run],
+        TRAINING: [TFSCALE, "train", "--data", data, "--output", tuned, "--start", run]
+        + saving.split(),
+    }
+    source = tuned if trained else run
     for quantize in ROWS:
         for kind in ("tflite", "litertlm"):
-            output = folder / f"{quantize}-{kind}"
-            steps[f"export {quantize}, {kind}"] = [
-                HERE, "--export", tuned if trained else run, output, quantize, kind,
-            ]  # fmt: skip
-            steps[f"generate {quantize}, {kind}"] = [
-                TFSCALE, "generate", output, "--prompt", "def ", "--max-tokens", 16,
-            ]  # fmt: skip
+            row, output = f"{quantize}, {kind}", folder / f"{quantize}-{kind}"
+            completion = [TFSCALE, "generate", output, "--prompt", "def ", "--max-tokens", 16]
+            steps[f"export {row}"] = [HERE, "--export", source, output, quantize, kind]
+            steps[f"generate {row}"] = completion
     return {
         name: [sys.executable, "-m", *(str(part) for part in step)] for name, step in steps.items()
     }

@@ -34,28 +34,91 @@ LOCAL = {"attention_window": 5, "global_every": 6, "rope_base": 1e6, "local_rope
 LEARNED = {name: value for name, value in SIZES.items() if name != "num_kv_heads"}
 
 CASES = {
-    "gpt2": ("gpt2", True, {**LEARNED, "feed_forward_dim": 96, "use_bias": True, "activation": "gelu_tanh"}),
+    "gpt2": (
+        "gpt2",
+        True,
+        {**LEARNED, "feed_forward_dim": 96, "use_bias": True, "activation": "gelu_tanh"},
+    ),
     "gpt2_without_biases": ("gpt2", False, {**LEARNED, "activation": "gelu", "norm_epsilon": 1e-4}),
-    "gpt2_two_tables": ("gpt2", False, {**LEARNED, "activation": "relu_squared", "tie_embeddings": False, "query_key_value_bias": True}),
+    "gpt2_two_tables": (
+        "gpt2",
+        False,
+        {
+            **LEARNED,
+            "activation": "relu_squared",
+            "tie_embeddings": False,
+            "query_key_value_bias": True,
+        },
+    ),
     "llama": ("llama", True, {**LLAMA, "tie_embeddings": False, "norm_epsilon": 1e-3}),
     "llama_tied": ("llama", True, {**LLAMA, "num_kv_heads": 1, **LLAMA_3}),
     "llama_biases": ("llama", False, {**LLAMA, "use_bias": True}),
-    "mistral": ("mistral", True, {**LLAMA, "attention_window": 5, "tie_embeddings": False, "head_dim": 10}),
+    "mistral": (
+        "mistral",
+        True,
+        {**LLAMA, "attention_window": 5, "tie_embeddings": False, "head_dim": 10},
+    ),
     "mistral_tied": ("mistral", False, {**LLAMA, "head_dim": 10, **LLAMA_3}),
     "qwen2": ("qwen2", True, {**LLAMA, "query_key_value_bias": True, **STRETCHED}),
-    "qwen2_windows": ("qwen2", False, {**LLAMA, "query_key_value_bias": True, **WINDOWS, "tie_embeddings": False}),
-    "qwen3": ("qwen3", True, {**LLAMA, "query_key_norm": True, "head_dim": 10, "attention_window": 5}),
-    "qwen3_biases": ("qwen3", False, {**LLAMA, "query_key_norm": True, "query_key_value_bias": True, "norm_epsilon": 1e-6, "tie_embeddings": False}),
+    "qwen2_windows": (
+        "qwen2",
+        False,
+        {**LLAMA, "query_key_value_bias": True, **WINDOWS, "tie_embeddings": False},
+    ),
+    "qwen3": (
+        "qwen3",
+        True,
+        {**LLAMA, "query_key_norm": True, "head_dim": 10, "attention_window": 5},
+    ),
+    "qwen3_biases": (
+        "qwen3",
+        False,
+        {
+            **LLAMA,
+            "query_key_norm": True,
+            "query_key_value_bias": True,
+            "norm_epsilon": 1e-6,
+            "tie_embeddings": False,
+        },
+    ),
     "gemma": ("gemma", True, {**GEMMA, "num_kv_heads": 1}),
     "gemma_two_tables": ("gemma", False, {**GEMMA, "tie_embeddings": False, **LLAMA_3}),
     "gemma2": ("gemma2", True, {**GEMMA_2, **WINDOWS, "num_layers": 3}),
     "gemma2_scaled": ("gemma2", False, {**GEMMA_2, "query_scale_dim": 6}),
-    "gemma3": ("gemma3_text", True, {**GEMMA_3, **LOCAL, "norm_epsilon": 1e-6, "rope_scaling": "linear", "rope_factor": 8.0}),
-    "gemma3_one_base": ("gemma3_text", False, {**GEMMA_3, **WINDOWS, **LLAMA_3, "query_scale_dim": 6}),
-    "phi3": ("phi3", False, {**LLAMA, "hidden_dim": 32, "rope_fraction": 0.75, "attention_window": 5, "tie_embeddings": False}),
+    "gemma3": (
+        "gemma3_text",
+        True,
+        {**GEMMA_3, **LOCAL, "norm_epsilon": 1e-6, "rope_scaling": "linear", "rope_factor": 8.0},
+    ),
+    "gemma3_one_base": (
+        "gemma3_text",
+        False,
+        {**GEMMA_3, **WINDOWS, **LLAMA_3, "query_scale_dim": 6},
+    ),
+    "phi3": (
+        "phi3",
+        False,
+        {
+            **LLAMA,
+            "hidden_dim": 32,
+            "rope_fraction": 0.75,
+            "attention_window": 5,
+            "tie_embeddings": False,
+        },
+    ),
     "smollm3": ("smollm3", True, {**LLAMA, "num_layers": 4, "no_rope_every": 4}),
-    "smollm3_biases": ("smollm3", False, {**LLAMA, "no_rope_every": 2, "query_key_value_bias": True, "tie_embeddings": False, **STRETCHED}),
-}  # fmt: skip
+    "smollm3_biases": (
+        "smollm3",
+        False,
+        {
+            **LLAMA,
+            "no_rope_every": 2,
+            "query_key_value_bias": True,
+            "tie_embeddings": False,
+            **STRETCHED,
+        },
+    ),
+}
 """Name -> model_type, whether keras-hub reads it, and the options of the network."""
 
 

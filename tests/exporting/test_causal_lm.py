@@ -11,7 +11,7 @@ import pytest
 import tfscale
 import tfscale.device
 from tests.models.stepping import user_models
-from tests.training.test_hub_text import TURNS, sentence_pieces
+from tests.training.test_hub_text import GEMMA_PIECES, TURNS, sentence_pieces
 from tfscale.device.bundle import read_bundle
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.rounded import rounded_in_place
@@ -37,18 +37,7 @@ def gemma(sample):
     tokenizer = hub.Gemma3Tokenizer(
         sentence_pieces(
             sample,
-            model_type="bpe",
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            pad_id=0,
-            eos_id=1,
-            bos_id=2,
-            unk_id=3,
-            pad_piece="<pad>",
-            eos_piece="<eos>",
-            bos_piece="<bos>",
-            unk_piece="<unk>",
-            remove_extra_whitespaces=False,
+            **GEMMA_PIECES,
             user_defined_symbols=[*TURNS],
         ),
         has_vision_tokens=False,

@@ -188,10 +188,18 @@ def test_q8_0_by_hand(tmp_path):
     [
         (lambda file: file.entries.update({"llama.rope.freq_base": 9_000.0}), "logit_difference"),
         (lambda file: file.entries.update({"tokenizer.ggml.eos_token_id": 2}), "vocabulary_entr"),
-        (lambda file: file.tensors.update({"blk.0.attn_q.weight": file.tensors["blk.1.attn_q.weight"]}), "rounding_steps"),
-        (lambda file: file.tensors.update({"more": file.tensors["token_embd.weight"]}), "tensors_missing"),
+        (
+            lambda file: file.tensors.update(
+                {"blk.0.attn_q.weight": file.tensors["blk.1.attn_q.weight"]}
+            ),
+            "rounding_steps",
+        ),
+        (
+            lambda file: file.tensors.update({"more": file.tensors["token_embd.weight"]}),
+            "tensors_missing",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_differs_is_not_written(damage, row, tmp_path, monkeypatch):
     class Damaged(GGUFNetwork):
         def __init__(self, path):
@@ -233,7 +241,7 @@ def test_other_models_tokenizers_and_recipes_are_refused(tmp_path):
     lstm = build_network(
         LSTMConfig(vocabulary_size=500, sequence_length=16, embedding_dim=8, hidden_dim=8)
     )
-    with pytest.raises(ExportError, match="this is of the family lstm: give --format tflite"):
+    with pytest.raises(ConfigError, match="this is of the family lstm: give --format tflite"):
         export_run(make_run(tmp_path / "lstm", lstm, pieces()), config)
     network = build_network(TransformerConfig(vocabulary_size=257, **LLAMA))
     with pytest.raises(ExportError, match="no tokenizer of kind byte: it takes bpe, and"):

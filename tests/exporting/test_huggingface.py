@@ -14,7 +14,7 @@ from tests.exporting.hub_networks import CASES, LLAMA, config_of, network_of
 from tests.exporting.hub_tokenizers import tokenizer_of
 from tests.models.test_hub_folder import folder_of
 from tfscale import cli
-from tfscale.config import ExportConfig, TransformerConfig
+from tfscale.config import ExportConfig, LSTMConfig, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.export import export_run
@@ -24,7 +24,7 @@ from tfscale.exporting.report import Checks
 from tfscale.exporting.safetensors_file import INDEX, checkpoint_files, write_checkpoint
 from tfscale.models import build_network
 from tfscale.models.hub import from_keras_hub
-from tfscale.models.hub_parts import FREE, LLAMA_PARTS, obstacles, parts_of
+from tfscale.models.hub_parts import FREE, LLAMA_PARTS, has_parts, obstacles, parts_of
 from tfscale.models.hub_writer import writer_of
 from tfscale.registry import HUB_WRITERS
 from tfscale.runs.folder import load_run
@@ -174,6 +174,7 @@ def test_a_large_checkpoint_is_cut(tmp_path):
 def test_every_option_has_its_place():
     fields = {field.name for field in dataclasses.fields(TransformerConfig)}
     assert fields == {*FREE, *LLAMA_PARTS} and not {*FREE} & {*LLAMA_PARTS}
+    assert has_parts(TransformerConfig()) and not has_parts(LSTMConfig()) and not has_parts(None)
     assert all(set(writer.parts) == set(LLAMA_PARTS) for writer in HUB_WRITERS)
     assert HUB_WRITERS.names() == [writer.name for writer in HUB_WRITERS]
 
@@ -230,7 +231,9 @@ def refused(tmp_path, run):
 
 def test_other_families_and_tokenizers_are_refused(tokenizer, tmp_path):
     lstm = make_run(tmp_path / "lstm", build_network(CONFIGS["lstm"]), tokenizer)
-    assert "no architecture of the family lstm" in refused(tmp_path, lstm)
+    assert "is for the family transformer; this is of the family lstm: give" in refused(
+        tmp_path, lstm
+    )
     words = train_tokenizer("word", ["the quick brown fox"], 7)
     config = dataclasses.replace(config_of("llama"), vocabulary_size=7)
     run = make_run(tmp_path / "word", build_network(config), words)

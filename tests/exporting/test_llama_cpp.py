@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.llama_cpp import LlamaCpp
 from tests.exporting.gguf_models import MODELS, TOKENIZERS, byte_pairs, network_of
-from tests.exporting.hostile import HOSTILE
+from tests.text.hostile import HOSTILE
 from tfscale.exporting.llama_cpp import computing
 from tfscale.exporting.llama_cpp.architectures import architecture_of
 from tfscale.exporting.llama_cpp.comparing import gguf_limits

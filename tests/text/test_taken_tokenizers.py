@@ -8,11 +8,14 @@ import pytest
 import sentencepiece
 import tokenizers as library
 
-from tests.text.theirs import HOSTILE, HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
+from tests.text.hostile import HOSTILE, MARKED
+from tests.text.theirs import HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
 from tfscale.errors import PromptError, TokenizerError
 from tfscale.text.tokenizers import StreamDecoder, load_tokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 from tfscale.text.tokenizers.lost import USUAL_GAP_BITS
+
+TEXTS = [*HOSTILE, *MARKED]
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +41,7 @@ def spelled(tokenizer, ids):
 
 
 def test_there_are_forty_texts():
-    assert len(set(HOSTILE)) >= 40
+    assert len({*TEXTS}) >= 40
 
 
 @pytest.mark.parametrize("name", HUGGING_FACE)
@@ -50,7 +53,7 @@ def test_ids_and_texts_of_hugging_face(tmp_path, their_files, name):
     theirs.no_truncation()
     theirs.no_padding()
     barred = set(tokenizer.special_tokens.values()) - {tokenizer.unknown_id}
-    for text in HOSTILE:
+    for text in TEXTS:
         ids, expected = tokenizer.encode(text), theirs.encode(text, add_special_tokens=False).ids
         assert barred.isdisjoint(ids)
         if barred.isdisjoint(expected):
@@ -62,14 +65,14 @@ def test_ids_and_texts_of_hugging_face(tmp_path, their_files, name):
         assert spelled(tokenizer, ids) == decoded
         assert not tokenizer.lossless or decoded == text
     theirs.encode_special_tokens = False  # A prompt may.
-    for text in HOSTILE:
+    for text in TEXTS:
         try:
             ids = tokenizer.encode(text, parse_special=True)
         except PromptError:
             assert "<|" in text or "<start_of_turn>" in text
         else:
             assert ids == theirs.encode(text, add_special_tokens=False).ids
-    assert tokenizer.encode_batch(HOSTILE) == [tokenizer.encode(text) for text in HOSTILE]
+    assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
     assert tokenizer.lossless == (name in {"gpt2", "llama3"})
 
 
@@ -78,12 +81,12 @@ def test_ids_and_texts_of_sentencepiece(tmp_path, their_files, name):
     content = their_files[1][name]
     tokenizer = taken(tmp_path, "tokenizer.model", content)
     theirs = sentencepiece.SentencePieceProcessor(model_proto=content)
-    for text in HOSTILE:
+    for text in TEXTS:
         if name == "gemma" and "_of_turn>" in text:
             assert tokenizer.special_tokens["<end_of_turn>"] not in tokenizer.encode(text)
             continue
         assert tokenizer.encode(text) == theirs.encode(text)
-    for text in HOSTILE:
+    for text in TEXTS:
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == theirs.decode(ids)
         assert spelled(tokenizer, ids) == theirs.decode(ids)

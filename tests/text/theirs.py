@@ -7,57 +7,11 @@ import sentencepiece
 import tokenizers as library
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from tests.text.hostile import MARK
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3
 
-MARK = "\u2581"
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
-HOSTILE = [
-    "",
-    " ",
-    "     ",
-    "\t\t\n\n",
-    "a\r\nb\r\n\r\nc",
-    "line\n  indented\n\tby tab ",
-    "nul\0 in the middle",
-    "\0",
-    "\u0301 alone, then e\u0301",
-    "caf\u00e9 and cafe\u0301",
-    "\u1112\u1161\u11ab and \ud55c",
-    "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 family",
-    "\U0001f3f3\ufe0f\u200d\U0001f308\U0001f1e9\U0001f1ea",
-    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
-    "\u202eright to left\u202c",
-    "\ufeffbyte order mark",
-    "replaced \ufffd here",
-    "w" * 700,
-    "Donaudampfschifffahrtsgesellschaftskapit\u00e4n" * 4,
-    "1234567890 3.14159 1,000,000 0x1F \u0663\u0664",
-    "<|endoftext|>",
-    "before <|endoftext|> after<|endoftext|>",
-    "<s>text</s> <eos><bos> <unk> [CLS] a [SEP] [UNK] [PAD]",
-    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>",
-    "<start_of_turn>user\nHi<end_of_turn> <|im_start|>x<|im_end|>",
-    "x</s>y </s>",
-    "<0x0A> <0xE2> are not bytes",
-    "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u6211\u6765\u5230\u5317\u4eac",
-    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e0a\u0e32\u0e27\u0e42\u0e25\u0e01",
-    "\u3053\u3093\u306b\u3061\u306f\u4e16\u754c \uff76\uff9e \uff21\uff22",
-    "no\u00a0break \u2003em\u3000ideographic\u200bzero",
-    f"a{MARK}mark and {MARK}{MARK} two {MARK}",
-    MARK,
-    "\x01\x02\x1b[31m\x7f\x85 control",
-    "\U0010ffff \ue000 private \ufdd0",
-    "\ufb01ne \u2167 \u00bd \u2126 \u212b",
-    "ISN'T don't I'LL they've d'\u00e9t\u00e9 ' . , ! ?",
-    "def f(x):\n    return {'a': [x ** 2]}  # two  spaces\n",
-    "trailing spaces   ",
-    "   leading spaces",
-    "https://example.org/a?b=c&d=%20#e user@example.org",
-    "!!!???...---___***",
-    "\u1e9b\u0323 \u0130I\u0131i \u00df\u1e9e",
-    "\u2028line\u2029paragraph\x0bvt\x0cff",
-]
 SPECIAL = ["<|endoftext|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
 
 

@@ -115,6 +115,23 @@ CLASSES = {
 }
 
 
+GEMMA_PIECES = {
+    "model_type": "bpe",
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "pad_id": 0,
+    "eos_id": 1,
+    "bos_id": 2,
+    "unk_id": 3,
+    "pad_piece": "<pad>",
+    "eos_piece": "<eos>",
+    "bos_piece": "<bos>",
+    "unk_piece": "<unk>",
+    "remove_extra_whitespaces": False,
+}
+"""Options of SentencePiece by which Gemma's tokenizer was trained."""
+
+
 def sentence_pieces(sample, **options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -155,18 +172,7 @@ def their_tokenizers():
     llama = sentence_pieces(sample, model_type="bpe", normalization_rule_name="identity")
     gemma = sentence_pieces(
         sample,
-        model_type="bpe",
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        unk_piece="<unk>",
-        remove_extra_whitespaces=False,
+        **GEMMA_PIECES,
         user_defined_symbols=[*TURNS, "<table>", "\u2581\u2581"],
     )
     hub = keras_hub.models

@@ -16,6 +16,7 @@ from tfscale.device.embedder import SIGNATURE, Embedder
 from tfscale.exporting.limits import Limits
 from tfscale.exporting.report import Checks
 from tfscale.exporting.skeleton import Placeholders
+from tfscale.exporting.tflite import step_inputs
 from tfscale.exporting.windows import Windows
 from tfscale.files.json_text import JsonObject
 from tfscale.models.cached_model import CachedModel
@@ -50,13 +51,6 @@ def embed_signature(
         placeholders: weights that are inputs of the function.
     """
     length = embed_length(network)
-    spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
-    if capabilities(network).decodes == "cache":
-        context = network.config.sequence_length
-        spec["input_pos"] = tf.TensorSpec((length,), tf.int32, name="input_pos")
-        spec["mask"] = tf.TensorSpec((1, 1, length, context), tf.float32, name="mask")
-    for name, shape in network.cache_spec().items():
-        spec[name] = tf.TensorSpec(shape, tf.float32, name=name)
     ours = cast(LanguageNetwork, network)
 
     def step(tokens, input_pos=None, mask=None, **cache):
@@ -66,7 +60,9 @@ def embed_signature(
             )
         return {**cache, "hidden": hidden}
 
-    function = tf.function(step).get_concrete_function(**spec, **placeholders.specs())
+    function = tf.function(step).get_concrete_function(
+        **step_inputs(network, length), **placeholders.specs()
+    )
     return {SIGNATURE: function}
 
 

@@ -2,37 +2,15 @@
 
 import os
 
-import keras
-
 from tfscale.errors import ConfigError
 from tfscale.exporting.safetensors_file import write_checkpoint
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import atomic_write, write_json
-from tfscale.models.cached_model import CachedModel
 from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.recipe import recipe
 from tfscale.models.transformer import TransformerLM
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.hub_files import hub_files
-
-
-def transformer_in(noun: str, network: keras.Model | CachedModel) -> TransformerLM:
-    """Returns a network of the family that transformers has architectures of.
-
-    Args:
-        noun: the network in words, for the message.
-        network: of any family, or somebody's own.
-
-    Raises:
-        ConfigError: it is of another family.
-    """
-    if isinstance(network, TransformerLM):
-        return network
-    family = getattr(network.config, "family", "")
-    raise ConfigError(
-        "format='huggingface' is for the family transformer; transformers has no architecture of"
-        f" {f'the family {family}' if family else noun}"
-    )
 
 
 def check_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> None:

@@ -14,18 +14,17 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from tfscale.exporting.limits import Limits, agreeing, limits_of, relative_change
-from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
+from tfscale.exporting.comparison import LogitGaps, compare_choices, completed
+from tfscale.exporting.limits import limits_of, relative_change
+from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.safetensors_file import checkpoint_files
 from tfscale.exporting.windows import Windows
-from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.hub import backbone_of
 from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.recipe import recipe
 from tfscale.models.transformer import TransformerLM
-from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 from tfscale.text.tokenizers.hub_files import JSON_FILE, MODEL_FILE
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
@@ -77,19 +76,31 @@ def compare_hub_folder(
             stack.enter_context(rounded_in_place(reference, writer.read_back_as))
             by += f", in {writer.read_back_as} as it reads all of this architecture"
         windows = Windows(reference, np.asarray(held_out, np.int32), *ends)
-        perplexity = _compare_logits(checks, windows, backbone, limits)
-        before = windows.score.perplexity
+        size = windows.reference.config.vocabulary_size
+        gaps = LogitGaps(windows, limits, "keras-hub")
+        for ids, targets, logits in windows.whole():
+            gaps.add(_logits(backbone, ids, size), logits, targets)
+        perplexity, before = gaps.finish(checks), windows.score.perplexity
         change = relative_change(perplexity, before)
         checks.add("perplexity_change (keras-hub)", change, "<=", limits.perplexity_change)
-        prompt, expected, received = _compare_greedy(checks, windows, backbone, limits)
+        expected = completed(windows)
+        read = _logits(backbone, np.array([*expected.prompt, *expected.tokens[:-1]]), size)
+        chosen = compare_choices(
+            checks,
+            expected,
+            read[len(expected.prompt) - 1 :],
+            windows.spread,
+            limits,
+            "keras-hub",
+        )
     return {
         **report,
         "compared_by": by,
         "perplexity": {"keras": before, "file": perplexity},
         "greedy": {
-            "prompt": tokenizer.decode(prompt),
-            "keras": tokenizer.decode(expected),
-            "file": tokenizer.decode(received),
+            "prompt": tokenizer.decode(expected.prompt),
+            "keras": tokenizer.decode(expected.tokens),
+            "file": tokenizer.decode(chosen),
         },
     }
 
@@ -148,58 +159,3 @@ def _logits(backbone: keras.Model, ids: np.ndarray, vocabulary_size: int) -> np.
     hidden = backbone({"token_ids": tokens, "padding_mask": np.ones_like(tokens)}, training=False)
     logits = backbone.token_embedding(hidden, reverse=True)
     return np.asarray(logits, np.float32)[0, :, :vocabulary_size]
-
-
-def _compare_logits(
-    checks: Checks, windows: Windows, backbone: keras.Model, limits: Limits
-) -> float:
-    """Compares whole windows; returns the perplexity of the folder."""
-    size, spread = windows.reference.config.vocabulary_size, windows.spread
-    largest, squares, same, nll = 0.0, 0.0, 0, 0.0
-    for ids, targets, expected in windows.whole():
-        logits = _logits(backbone, ids, size)
-        gap = np.abs(logits - expected)
-        largest = max(largest, float(gap.max()))
-        squares += float(np.square(gap).mean(axis=-1).sum())
-        same += agreeing(logits, expected, limits.greedy_gap * spread)
-        nll += float(token_nll(logits, targets).sum())
-    tokens = windows.score.tokens
-    most = limits.max_logit_difference
-    most = None if most is None else most * max(1.0, spread)
-    relative = float(np.sqrt(squares / tokens)) / spread
-    checks.add("max_logit_difference (keras-hub)", largest, "<=", most)
-    limit = limits.relative_logit_error
-    checks.add("relative_logit_error (keras-hub)", relative, "<=", limit)
-    checks.add("top1_agreement (keras-hub)", same / tokens, ">=", limits.top1_agreement)
-    return Score(nll, tokens).perplexity
-
-
-def _compare_greedy(
-    checks: Checks, windows: Windows, backbone: keras.Model, limits: Limits
-) -> tuple[list[int], list[int], list[int]]:
-    """Completes the first window's beginning by both; returns the prompt and both completions."""
-    config, ids = windows.reference.config, windows.inputs[0].tolist()
-    prompt = ids[: max(1, min(16, len(ids), config.sequence_length // 2))]
-    count = max(1, min(GREEDY_TOKENS, config.sequence_length - len(prompt)))
-    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    logits = decoder.feed(prompt)
-    expected: list[int] = []
-    received: list[int] = []
-    gap = 0.0
-    # One shape for all calls: what follows a token does not change its logits.
-    row = np.full(len(prompt) + count, prompt[0], np.int32)
-    row[: len(prompt)] = prompt
-    for place in range(len(prompt), len(prompt) + count):
-        expected.append(int(logits.argmax()))
-        theirs = _logits(backbone, row, config.vocabulary_size)[place - 1]
-        received.append(int(theirs.argmax()))
-        row[place] = received[-1]
-        if received[:-1] == expected[:-1]:
-            # Of the first token that differs: both read the same before it.
-            gap = float(logits[expected[-1]] - logits[received[-1]]) / windows.spread
-        if place + 1 < len(row):
-            logits = decoder.feed([expected[-1]])
-    equal = next((i for i in range(count) if expected[i] != received[i]), count)
-    checks.add("greedy_tokens_equal (keras-hub)", equal, "==", None)
-    checks.add("greedy_gap (keras-hub)", gap, "<=", limits.greedy_gap)
-    return prompt, expected, received

@@ -15,7 +15,6 @@ from tfscale.compat import keras_hub as hub
 from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.safetensors_file import write_checkpoint
-from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json, write_json
 from tfscale.files.scratch import scratch_folder
@@ -41,21 +40,12 @@ with."""
 _TEXT = "The 12 quick brown foxes jump over a lazy dog."
 
 
-def preset_writer(noun: str, config: object) -> HubWriter:
+def preset_writer(config: TransformerConfig) -> HubWriter:
     """Returns the writer of a network that keras-hub can load.
-
-    Args:
-        noun: the network in words, for the message.
-        config: its options.
 
     Raises:
         ConfigError: keras-hub has no such architecture, or would not compute these options.
     """
-    if not isinstance(config, TransformerConfig):
-        raise ConfigError(
-            f"format='keras_preset' is for the family transformer; this is {noun} of another kind:"
-            " give --format tflite"
-        )
     writer = writer_of(config)
     if writer.name not in _CLASSES or not writer.reads_back(config):
         raise ConfigError(
@@ -109,7 +99,7 @@ def hub_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> Any:
     return theirs
 
 
-def write_preset(network: DecodingNetwork, tokenizer: Tokenizer, folder: str) -> None:
+def write_preset(network: TransformerLM, tokenizer: Tokenizer, folder: str) -> None:
     """Writes a preset: config.json, the weights and the tokenizer with its assets.
 
     Args:
@@ -121,15 +111,14 @@ def write_preset(network: DecodingNetwork, tokenizer: Tokenizer, folder: str) ->
         ConfigError: as `preset_writer`.
         ExportError: as `hub_tokenizer`.
     """
-    writer = preset_writer("the network", network.config)
+    writer = preset_writer(network.config)
     theirs = hub_tokenizer(writer, tokenizer)
     prefix = _CLASSES[writer.name][tokenizer.kind]
     with scratch_folder("tfscale-preset-") as scratch:
         # keras-hub's converter reads the weights by the config, and no tokenizer.
-        ours = cast(TransformerLM, network)
-        config = writer.describe(ours.config) | {"dtype": "float32", "torch_dtype": "float32"}
+        config = writer.describe(network.config) | {"dtype": "float32", "torch_dtype": "float32"}
         write_json(os.path.join(scratch, "config.json"), config)
-        write_checkpoint(scratch, writer.tensors(ours), "float32")
+        write_checkpoint(scratch, writer.tensors(network), "float32")
         backbone = _of_class(backbone_of(scratch), prefix)
     backbone.save_to_preset(folder)
     hub.new_preprocessor(prefix, theirs, network.config.sequence_length).save_to_preset(folder)

@@ -10,14 +10,13 @@ import numpy as np
 
 from tfscale.compat import keras_hub as hub
 from tfscale.errors import ExportError
-from tfscale.exporting.limits import Limits, limits_of, relative_change
-from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
+from tfscale.exporting.comparison import LogitGaps, compare_completion, completed
+from tfscale.exporting.limits import limits_of, relative_change
+from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
-from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.runs.hub import tokenizer_of
-from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
 
@@ -60,18 +59,22 @@ def compare_preset(
     text = tokenizer.decode(held_out)
     same = tokenizer_of(hub.tokenizer_in(model)).encode(text) == tokenizer.encode(text)
     checks.add("tokenizer_ids_equal", int(same), "==", 1)
-    after = _compare_logits(checks, windows, model, limits)
-    before = windows.score.perplexity
+    gaps = LogitGaps(windows, limits)
+    for ids, targets, logits in windows.whole():
+        gaps.add(_logits(model, ids), logits, targets)
+    after, before = gaps.finish(checks), windows.score.perplexity
     change = relative_change(after, before)
     checks.add("perplexity_change", change, "<=", limits.perplexity_change)
-    prompt, expected, received = _compare_greedy(checks, windows, model, limits)
+    expected = completed(windows)
+    received = _generated(model, expected.prompt, len(expected.tokens))
+    compare_completion(checks, expected, received, windows.spread, limits, "generate")
     names = [name for name in os.listdir(folder) if name.startswith("model.weights")]
     return {
         "tokens": windows.score.tokens,
         "perplexity": {"keras": before, "file": after},
         "greedy": {
-            "prompt": tokenizer.decode(prompt),
-            "keras": tokenizer.decode(expected),
+            "prompt": tokenizer.decode(expected.prompt),
+            "keras": tokenizer.decode(expected.tokens),
             "file": tokenizer.decode(received),
         },
         "sizes": {"file_bytes": sum(os.path.getsize(os.path.join(folder, name)) for name in names)},
@@ -85,35 +88,8 @@ def _logits(model: keras.Model, ids: np.ndarray) -> np.ndarray:
     return np.asarray(model(inputs, training=False), np.float32)[0]
 
 
-def _compare_logits(checks: Checks, windows: Windows, model: keras.Model, limits: Limits) -> float:
-    """Compares whole windows; returns keras-hub's perplexity."""
-    largest, same, nll = 0.0, 0, 0.0
-    for ids, targets, expected in windows.whole():
-        logits = _logits(model, ids)
-        largest = max(largest, float(np.abs(logits - expected).max()))
-        same += int((logits.argmax(-1) == expected.argmax(-1)).sum())
-        nll += float(token_nll(logits, targets).sum())
-    tokens = windows.score.tokens
-    relative = largest / windows.spread
-    checks.add("largest_logit_difference (of the spread)", relative, "<=", 1e-4)
-    checks.add("top1_agreement", same / tokens, ">=", limits.top1_agreement)
-    return Score(nll, tokens).perplexity
-
-
-def _compare_greedy(
-    checks: Checks, windows: Windows, model: keras.Model, limits: Limits
-) -> tuple[list[int], list[int], list[int]]:
-    """Completes the first window's beginning by both, keras-hub by `generate`; returns the prompt
-    and both completions."""
-    ids, context = windows.inputs[0].tolist(), windows.reference.config.sequence_length
-    prompt = ids[: max(1, min(16, len(ids), context // 2))]
-    count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
-    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    logits = [decoder.feed(prompt)]
-    expected = [int(logits[0].argmax())]
-    while len(expected) < count:
-        logits.append(decoder.feed([expected[-1]]))
-        expected.append(int(logits[-1].argmax()))
+def _generated(model: keras.Model, prompt: list[int], count: int) -> list[int]:
+    """Returns the tokens that keras-hub's greedy `generate` writes, its stop tokens included."""
     model.compile(sampler="greedy")
     # So that ids go in and come out.
     model.preprocessor = None
@@ -121,12 +97,4 @@ def _compare_greedy(
     row[0, : len(prompt)] = prompt
     mask = np.arange(row.shape[1])[None] < len(prompt)
     done = model.generate({"token_ids": row, "padding_mask": mask}, stop_token_ids=None)
-    received = np.asarray(done["token_ids"])[0, len(prompt) :].tolist()
-    equal = next((i for i in range(count) if expected[i] != received[i]), count)
-    gap = 0.0
-    if equal < count:
-        own = logits[equal]
-        gap = float(own[expected[equal]] - own[received[equal]]) / windows.spread
-    checks.add("greedy_tokens_equal (generate)", equal, "==", None)
-    checks.add("greedy_gap (generate)", gap, "<=", limits.greedy_gap)
-    return prompt, expected, received
+    return np.asarray(done["token_ids"])[0, len(prompt) :].tolist()

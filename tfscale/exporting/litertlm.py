@@ -11,7 +11,7 @@ import os
 from tfscale.device import load
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
-from tfscale.exporting.parity import GREEDY_TOKENS
+from tfscale.exporting.comparison import GREEDY_TOKENS
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.scratch import scratch_folder

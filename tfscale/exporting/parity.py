@@ -14,34 +14,36 @@ tight for int4 too; perplexity is compared with that of the network itself.
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
 from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
+from tfscale.exporting.comparison import (
+    LogitGaps,
+    compare_completion,
+    completed,
+    greedy,
+    largest_allowed,
+)
 from tfscale.exporting.converter import silence
 from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of, relative_change
+from tfscale.exporting.limits import Limits, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
-from tfscale.inference.generation import Decoder
-from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import scale_bytes
-from tfscale.text.score import Score, token_nll
 from tfscale.text.tokenizers import Tokenizer
 
-GREEDY_TOKENS = 32
-"""Tokens of the greedy completion, fewer where the context is shorter."""
 _REPEATED_TOKENS = 64
 _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
@@ -100,7 +102,7 @@ def compare_file(
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
         rounded_perplexity = windows.score.perplexity
-        expected = _completed(windows)
+        expected = completed(windows)
         for kernels in ("xnnpack", "plain"):
             with silence():
                 model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
@@ -108,9 +110,9 @@ def compare_file(
             change = relative_change(perplexities[kernels], keras_perplexity)
             checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
             _compare_prompts(checks, kernels, windows, model, limits)
-            completions[kernels] = _compare_greedy(
-                checks, kernels, expected, windows.spread, model, limits
-            )
+            received, _ = greedy(model.decoder(), expected.prompt, len(expected.tokens))
+            compare_completion(checks, expected, received, windows.spread, limits, kernels)
+            completions[kernels] = received
             if kernels == "xnnpack":
                 _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
                 speed = model.benchmark(tokens=64)
@@ -157,9 +159,7 @@ def _compare_logits(
     checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
 ) -> float:
     """Reads each window token by token; returns the file's perplexity."""
-    decoder = model.decoder()
-    total, squares, same, nll = 0.0, 0.0, 0, 0.0
-    largest = []
+    decoder, gaps = model.decoder(), LogitGaps(windows, limits, kernels)
     first: list[np.ndarray] = []
     for part in windows.parts():
         if part.begins:
@@ -167,26 +167,13 @@ def _compare_logits(
         logits = np.stack([decoder.feed([int(token)]) for token in part.ids])
         if len(first) < len(repeated := windows.inputs[0][:_REPEATED_TOKENS]):
             first += list(logits[: len(repeated) - len(first)])
-        gap = np.abs(difference(logits, part.logits))
-        largest.append(gap.max())
-        total += float(gap.mean(axis=-1).sum())
-        squares += float(np.square(gap).mean(axis=-1).sum())
-        same += agreeing(logits, part.logits, limits.greedy_gap * windows.spread)
-        nll += float(token_nll(logits, part.targets).sum())
+        gaps.add(logits, part.logits, part.targets)
     decoder.reset()
     again = [
         np.abs(decoder.feed([int(token)]) - logits).max()
         for token, logits in zip(repeated, first, strict=True)
     ]
-    tokens = windows.score.tokens
-    perplexity = Score(nll, tokens).perplexity
-    checks.add(
-        f"max_logit_difference ({kernels})", float(np.max(largest)), "<=", _largest(windows, limits)
-    )
-    checks.add(f"mean_logit_difference ({kernels})", total / tokens, "<=", None)
-    relative = float(np.sqrt(squares / tokens)) / windows.spread
-    checks.add(f"relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error)
-    checks.add(f"top1_agreement ({kernels})", same / tokens, ">=", limits.top1_agreement)
+    perplexity = gaps.finish(checks)
     checks.add(f"second_run_difference ({kernels})", float(np.max(again)), "==", 0.0)
     return perplexity
 
@@ -212,68 +199,11 @@ def _compare_prompts(
     gaps = np.concatenate(differences)
     largest = float(np.abs(gaps).max())
     relative = float(np.sqrt(np.square(gaps).mean())) / windows.spread
-    checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", _largest(windows, limits))
+    most = largest_allowed(limits, windows.spread)
+    checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", most)
     checks.add(
         f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error
     )
-
-
-def _largest(windows: Windows, limits: Limits) -> float | None:
-    """Returns the most that a single logit may differ by."""
-    return (
-        None
-        if limits.max_logit_difference is None
-        else limits.max_logit_difference * max(1.0, windows.spread)
-    )
-
-
-class _Completion(NamedTuple):
-    """A greedy completion by Keras: the prompt, the tokens, and the logits of each choice."""
-
-    prompt: list[int]
-    tokens: list[int]
-    logits: list[np.ndarray]
-
-
-def _completed(windows: Windows) -> _Completion:
-    """Completes the first window's beginning by the network."""
-    ids = windows.inputs[0].tolist()
-    context = windows.reference.config.sequence_length
-    prompt = ids[: max(1, min(16, len(ids), context // 2))]
-    count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
-    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    return _Completion(prompt, *_greedy(decoder, prompt, count))
-
-
-def _compare_greedy(
-    checks: Checks,
-    kernels: str,
-    expected: _Completion,
-    spread: float,
-    model: DeviceModel,
-    limits: Limits,
-) -> list[int]:
-    """Completes the same prompt by the file; returns the completion."""
-    count = len(expected.tokens)
-    received, _ = _greedy(model.decoder(), expected.prompt, count)
-    equal = next((i for i in range(count) if expected.tokens[i] != received[i]), count)
-    gap = 0.0
-    if equal < count:
-        logits = expected.logits[equal]
-        gap = float(logits[expected.tokens[equal]] - logits[received[equal]]) / spread
-    checks.add(f"greedy_tokens_equal ({kernels})", equal, "==", None)
-    checks.add(f"greedy_gap ({kernels})", gap, "<=", limits.greedy_gap)
-    return received
-
-
-def _greedy(decoder: Decoder, prompt: list[int], count: int) -> tuple[list[int], list[np.ndarray]]:
-    decoder.reset()
-    logits = [decoder.feed(prompt)]
-    tokens = [int(logits[0].argmax())]
-    while len(tokens) < count:
-        logits.append(decoder.feed([tokens[-1]]))
-        tokens.append(int(logits[-1].argmax()))
-    return tokens, logits
 
 
 def _compare_tokenizers(

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfscale.exporting.comparison import GREEDY_TOKENS
 from tfscale.exporting.converter import silence
 from tfscale.exporting.limits import Limits, limits_of
-from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
+from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork, signatures
 from tfscale.exporting.windows import Windows

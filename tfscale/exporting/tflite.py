@@ -237,17 +237,21 @@ def check_weights_present(size: int, expected: int) -> None:
         )
 
 
+def step_inputs(network: DecodingNetwork, length: int) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs of a signature that reads S tokens by `cached_step`, by their names."""
+    specs = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
+    if capabilities(network).decodes == "cache":
+        context = network.config.sequence_length
+        specs["input_pos"] = tf.TensorSpec((length,), tf.int32, name="input_pos")
+        specs["mask"] = tf.TensorSpec((1, 1, length, context), tf.float32, name="mask")
+    for name, shape in network.cache_spec().items():
+        specs[name] = tf.TensorSpec(shape, tf.float32, name=name)
+    return specs
+
+
 def _signature(
     network: DecodingNetwork, length: int, with_logits: bool, placeholders: Placeholders
 ) -> tf.types.experimental.ConcreteFunction:
-    spec = {"tokens": tf.TensorSpec((1, length), tf.int32, name="tokens")}
-    if capabilities(network).decodes == "cache":
-        context = network.config.sequence_length
-        spec["input_pos"] = tf.TensorSpec((length,), tf.int32, name="input_pos")
-        spec["mask"] = tf.TensorSpec((1, 1, length, context), tf.float32, name="mask")
-    for name, shape in network.cache_spec().items():
-        spec[name] = tf.TensorSpec(shape, tf.float32, name=name)
-
     def step(tokens, input_pos=None, mask=None, **cache):
         with placeholders.scope(cache):
             logits, cache = network.cached_step(
@@ -255,7 +259,9 @@ def _signature(
             )
         return {**cache, "logits": logits} if with_logits else cache
 
-    return tf.function(step).get_concrete_function(**spec, **placeholders.specs())
+    return tf.function(step).get_concrete_function(
+        **step_inputs(network, length), **placeholders.specs()
+    )
 
 
 def convert_other(

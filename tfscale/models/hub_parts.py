@@ -4,6 +4,7 @@ An architecture says of each part which values it has. The parts are the options
 `TransformerConfig` that decide what is computed; sizes are free, and first weights have no effect.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
@@ -66,6 +67,13 @@ LLAMA_PARTS: Mapping[str, Allowed] = MappingProxyType(
 
 ANY_SCALING: Allowed = ("none", "linear", "llama3")
 """The ways to stretch rotary positions that most architectures of transformers have."""
+
+
+def has_parts(config: object) -> bool:
+    """Returns whether the options of a network are those by which architectures are told, so that
+    no other option has a say in what it computes."""
+    options = dataclasses.fields(config) if dataclasses.is_dataclass(config) else ()
+    return {field.name for field in options} == {*FREE, *LLAMA_PARTS}
 
 
 def parts_of(config: TransformerConfig) -> dict[str, object]:

@@ -29,42 +29,50 @@ class GGUF(ExportFormat["TextSource"]):
 
     def check(self, source: "TextSource", config: ExportConfig) -> None:
         super().check(source, config)
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.llama_cpp.architectures import architecture_of
         from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
         from tfscale.exporting.llama_cpp.writing import import_gguf
 
         import_gguf()
-        architecture_of(source.network.config)
+        architecture_of(decoder_of(self.name, source.network).config)
         vocabulary_entries(source.tokenizer)
 
     def write(self, export: "Export[TextSource]") -> None:
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.llama_cpp.architectures import architecture_of
         from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
         from tfscale.exporting.llama_cpp.writing import write_gguf
 
-        network, tokenizer = export.source.network, export.source.tokenizer
+        network = decoder_of(self.name, export.source.network)
         write_gguf(
             network,
             architecture_of(network.config),
-            vocabulary_entries(tokenizer),
+            vocabulary_entries(export.source.tokenizer),
             export.config.quantize,
             export.path(self.file),
         )
 
     def describe(self, export: "Export[TextSource]") -> Description:
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.llama_cpp.architectures import architecture_of
 
-        kind = architecture_of(export.source.network.config)
+        kind = architecture_of(decoder_of(self.name, export.source.network).config)
         return dataclasses.replace(super().describe(export), more={"architecture": kind.name})
 
     def compare(self, export: "Export[TextSource]", checks: Checks) -> Report:
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.llama_cpp.comparing import compare_gguf
 
         source, config = export.source, export.config
-        tokens = source.held_out(config.parity_tokens).tokens
-        path, mask = export.path(self.file), source.document_mask
         return compare_gguf(
-            checks, source.network, source.tokenizer, path, tokens, config.quantize, mask
+            checks,
+            decoder_of(self.name, source.network),
+            source.tokenizer,
+            export.path(self.file),
+            source.held_out(config.parity_tokens).tokens,
+            config.quantize,
+            source.document_mask,
         )
 
     def readme(self, export: "Export[TextSource]", description: Description, report: Report) -> str:

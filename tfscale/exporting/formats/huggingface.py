@@ -31,39 +31,41 @@ class HuggingFace(ExportFormat["TextSource"]):
 
     def check(self, source: "TextSource", config: ExportConfig) -> None:
         super().check(source, config)
-        from tfscale.exporting.huggingface import check_tokenizer, transformer_in
+        from tfscale.exporting.decoders import decoder_of
+        from tfscale.exporting.huggingface import check_tokenizer
         from tfscale.models.hub_writer import writer_of
 
-        network = transformer_in(source.noun, source.network)
+        network = decoder_of(self.name, source.network)
         check_tokenizer(writer_of(network.config), source.tokenizer)
 
     def write(self, export: "Export[TextSource]") -> None:
-        from tfscale.exporting.huggingface import transformer_in, write_hub_folder
+        from tfscale.exporting.decoders import decoder_of
+        from tfscale.exporting.huggingface import write_hub_folder
 
         source = export.source
-        network = transformer_in(source.noun, source.network)
+        network = decoder_of(self.name, source.network)
         write_hub_folder(export.folder, network, source.tokenizer, export.config.quantize)
 
     def digested(self, path: str) -> str:
         return path if os.path.exists(path) else f"{path}.index.json"
 
     def describe(self, export: "Export[TextSource]") -> Description:
-        from tfscale.exporting.huggingface import transformer_in
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.models.hub_writer import writer_of
 
         described = super().describe(export)
-        network = transformer_in(export.source.noun, export.source.network)
+        network = decoder_of(self.name, export.source.network)
         architecture = writer_of(network.config).architecture
         return dataclasses.replace(described, more={"architecture": architecture})
 
     def compare(self, export: "Export[TextSource]", checks: Checks) -> Report:
-        from tfscale.exporting.huggingface import transformer_in
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.huggingface_parity import compare_hub_folder
 
         source, config = export.source, export.config
         return compare_hub_folder(
             checks,
-            transformer_in(source.noun, source.network),
+            decoder_of(self.name, source.network),
             source.tokenizer,
             export.folder,
             source.held_out(config.parity_tokens).tokens,

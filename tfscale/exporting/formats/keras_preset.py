@@ -30,14 +30,18 @@ class KerasPreset(ExportFormat["TextSource"]):
 
     def check(self, source: "TextSource", config: ExportConfig) -> None:
         super().check(source, config)
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.keras_preset import hub_tokenizer, preset_writer
 
-        hub_tokenizer(preset_writer(source.noun, source.network.config), source.tokenizer)
+        network = decoder_of(self.name, source.network)
+        hub_tokenizer(preset_writer(network.config), source.tokenizer)
 
     def write(self, export: "Export[TextSource]") -> None:
+        from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.keras_preset import write_preset
 
-        write_preset(export.source.network, export.source.tokenizer, export.folder)
+        network = decoder_of(self.name, export.source.network)
+        write_preset(network, export.source.tokenizer, export.folder)
 
     def digested(self, path: str) -> str:
         return path if os.path.exists(path) else path.replace(".h5", ".json")

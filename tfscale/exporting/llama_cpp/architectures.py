@@ -131,7 +131,7 @@ ARCHITECTURES = (
 """In the order in which they are tried."""
 
 
-def architecture_of(config: object) -> Architecture:
+def architecture_of(config: TransformerConfig) -> Architecture:
     """Returns the first architecture that computes a model.
 
     Args:
@@ -143,12 +143,6 @@ def architecture_of(config: object) -> Architecture:
     Example:
         architecture_of(network.config).name    # "llama"
     """
-    if type(config) is not TransformerConfig:
-        family = getattr(config, "family", "")
-        this = f"of the family {family}" if family else "a model of your own"
-        raise ExportError(
-            f"format=gguf is for the family transformer; this is {this}: give --format tflite"
-        )
     misfits = [(kind.misfits(config), kind) for kind in ARCHITECTURES]
     fitting = [kind for found, kind in misfits if not found]
     if fitting:

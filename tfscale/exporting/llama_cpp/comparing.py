@@ -10,9 +10,9 @@ import os
 
 import numpy as np
 
+from tfscale.exporting.comparison import LogitGaps, compare_choices, completed
 from tfscale.exporting.limits import (
     Limits,
-    agreeing,
     limits_of,
     noise,
     products_of,
@@ -23,15 +23,12 @@ from tfscale.exporting.llama_cpp.computing import GGUFNetwork
 from tfscale.exporting.llama_cpp.tensors import named_tensors
 from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
 from tfscale.exporting.llama_cpp.writing import BLOCK, type_of
-from tfscale.exporting.parity import GREEDY_TOKENS, float32_copy
+from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
-from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.hub_tensor import HubTensor
-from tfscale.models.logits import difference
 from tfscale.models.recipe import recipe
-from tfscale.text.score import Score, token_nll
+from tfscale.models.transformer import TransformerLM
 from tfscale.text.tokenizers import Tokenizer
 
 _MARGIN = 3.0
@@ -40,7 +37,7 @@ _MARGIN = 3.0
 
 def compare_gguf(
     checks: Checks,
-    network: DecodingNetwork,
+    network: TransformerLM,
     tokenizer: Tokenizer,
     path: str,
     held_out: list[int],
@@ -72,26 +69,31 @@ def compare_gguf(
     limits = gguf_limits(network, quantize)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     windows = Windows(float32_copy(network), np.asarray(held_out, np.int32), *ends)
-    before = windows.score.perplexity
     # Logits that are not finite become NaN in every figure, and NaN is within no limit.
     with np.errstate(invalid="ignore", over="ignore"):
-        after = _compare_logits(checks, file, windows, limits)
+        gaps = LogitGaps(windows, limits)
+        for ids, targets, logits in windows.whole():
+            gaps.add(file.logits(ids), logits, targets)
+        after, before = gaps.finish(checks), windows.score.perplexity
         change = relative_change(after, before)
         checks.add("perplexity_change", change, "<=", limits.perplexity_change)
-        prompt, greedy, chosen = _compare_greedy(checks, file, windows, limits)
+        expected = completed(windows)
+        read = file.logits([*expected.prompt, *expected.tokens[:-1]])
+        own = read[len(expected.prompt) - 1 :]
+        chosen = compare_choices(checks, expected, own, windows.spread, limits)
     return {
         "tokens": windows.score.tokens,
         "perplexity": {"keras": before, "file": after},
         "greedy": {
-            "prompt": tokenizer.decode(prompt),
-            "keras": tokenizer.decode(greedy),
+            "prompt": tokenizer.decode(expected.prompt),
+            "keras": tokenizer.decode(expected.tokens),
             "file": tokenizer.decode(chosen),
         },
         "sizes": {"file_bytes": os.path.getsize(path)},
     }
 
 
-def gguf_limits(network: DecodingNetwork, quantize: str) -> Limits:
+def gguf_limits(network: TransformerLM, quantize: str) -> Limits:
     """Returns how much a recipe may change a network in a GGUF file.
 
     A block of Q8_0 has 32 weights, so that its rounding is that of 32 numbers, whatever the width
@@ -111,7 +113,7 @@ def _same(stored: object, value: object) -> bool:
 
 
 def _compare_tensors(
-    checks: Checks, file: GGUFNetwork, network: DecodingNetwork, quantize: str
+    checks: Checks, file: GGUFNetwork, network: TransformerLM, quantize: str
 ) -> None:
     expected = list(named_tensors(network, architecture_of(network.config)))
     names = {tensor.name for tensor in expected}
@@ -145,48 +147,3 @@ def _rounding(tensor: HubTensor, stored: np.ndarray, stored_as: str) -> float:
     scale = largest / 127
     step = scale / 2 + 127.5 * np.maximum(scale * 2.0**-11, 2.0**-25)
     return float((gaps / step).max())
-
-
-def _compare_logits(checks: Checks, file: GGUFNetwork, windows: Windows, limits: Limits) -> float:
-    """Reads each window; returns the file's perplexity."""
-    squares, same, nll, largest = 0.0, 0, 0.0, 0.0
-    for ids, targets, expected in windows.whole():
-        logits = file.logits(ids)
-        gap = np.abs(difference(logits, expected))
-        largest = max(largest, float(gap.max()))
-        squares += float(np.square(gap).mean(axis=-1).sum())
-        same += agreeing(logits, expected, limits.greedy_gap * windows.spread)
-        nll += float(token_nll(logits, targets).sum())
-    tokens, spread = windows.score.tokens, windows.spread
-    most = limits.max_logit_difference
-    checks.add(
-        "max_logit_difference", largest, "<=", None if most is None else most * max(1.0, spread)
-    )
-    relative = float(np.sqrt(squares / tokens)) / spread
-    checks.add("relative_logit_error", relative, "<=", limits.relative_logit_error)
-    checks.add("top1_agreement", same / tokens, ">=", limits.top1_agreement)
-    return Score(nll, tokens).perplexity
-
-
-def _compare_greedy(
-    checks: Checks, file: GGUFNetwork, windows: Windows, limits: Limits
-) -> tuple[list[int], list[int], list[int]]:
-    """Returns a prompt, the network's greedy completion of it, and at each of its tokens what the
-    file would have chosen."""
-    ids, context = windows.inputs[0].tolist(), windows.reference.config.sequence_length
-    prompt = ids[: max(1, min(16, len(ids), context // 2))]
-    count = max(1, min(GREEDY_TOKENS, context - len(prompt)))
-    decoder = KerasDecoder(windows.reference, prefill_lengths=[])
-    decoder.reset()
-    logits = [decoder.feed(prompt)]
-    tokens = [int(logits[0].argmax())]
-    while len(tokens) < count:
-        logits.append(decoder.feed([tokens[-1]]))
-        tokens.append(int(logits[-1].argmax()))
-    theirs = file.logits([*prompt, *tokens[:-1]])[len(prompt) - 1 :]
-    chosen = theirs.argmax(-1).tolist()
-    gaps = [own.max() - own[token] for own, token in zip(logits, chosen, strict=True)]
-    equal = sum(own == other for own, other in zip(tokens, chosen, strict=True))
-    checks.add("greedy_tokens_equal", equal, "==", None)
-    checks.add("greedy_gap", float(max(gaps)) / windows.spread, "<=", limits.greedy_gap)
-    return prompt, tokens, chosen

@@ -9,14 +9,12 @@ vocabulary, C context.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import keras
 import numpy as np
 
 from tfscale.config import TransformerConfig
 from tfscale.exporting.llama_cpp.architectures import Architecture
-from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.models.hub_tensor import HubTensor, bias, table, turned, vector, zeros
 from tfscale.models.hub_writer import widths
 from tfscale.models.layers import TransformerBlock
@@ -27,7 +25,7 @@ POSITIONS = "position_embd.weight"
 """Looked up by position and stored in float32, whatever the recipe."""
 
 
-def named_tensors(network: DecodingNetwork, kind: Architecture) -> Iterator[HubTensor]:
+def named_tensors(network: TransformerLM, kind: Architecture) -> Iterator[HubTensor]:
     """Yields the tensors of a network; one is read when its values are asked for.
 
     Args:
@@ -37,7 +35,6 @@ def named_tensors(network: DecodingNetwork, kind: Architecture) -> Iterator[HubT
     Example:
         {tensor.name: tensor.read() for tensor in named_tensors(network, kind)}
     """
-    network = cast(TransformerLM, network)  # Its options say that it is one.
     config, embedding = network.config, network.token_embedding
     yield table("token_embd.weight", embedding.embeddings)
     if network.position_embedding is not None:

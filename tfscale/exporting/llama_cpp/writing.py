@@ -1,14 +1,13 @@
 """Writes a GGUF file: entries, vocabulary and tensors, of which one at a time is in memory."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from tfscale.errors import ExportError
 from tfscale.exporting.llama_cpp.architectures import Architecture, hyperparameters
 from tfscale.exporting.llama_cpp.tensors import POSITIONS, named_tensors
-from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.models.hub_tensor import HubTensor
 from tfscale.models.transformer import TransformerLM
 
@@ -48,7 +47,7 @@ def type_of(tensor: HubTensor, quantize: str) -> str:
 
 
 def write_gguf(
-    network: DecodingNetwork,
+    network: TransformerLM,
     kind: Architecture,
     vocabulary: Mapping[str, object],
     quantize: str,
@@ -72,7 +71,7 @@ def write_gguf(
     writer.add_name("tfscale")
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[STORED_AS[quantize]]])
-    for key, value in hyperparameters(kind, cast(TransformerLM, network).config).items():
+    for key, value in hyperparameters(kind, network.config).items():
         _add(writer, f"{kind.name}.{key}", value)
     for key, value in vocabulary.items():
         _add(writer, f"tokenizer.ggml.{key}", value)

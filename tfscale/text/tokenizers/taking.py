@@ -13,7 +13,7 @@ from tfscale.text.tokenizers.given_names import (
     end_among,
     names_in,
 )
-from tfscale.text.tokenizers.kinds.huggingface import MODEL_FILE, HuggingFaceFile
+from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 from tfscale.text.tokenizers.special import ENDS_A_TURN, SpecialTokens
 from tfscale.text.tokenizers.streaming import StreamDecoder
@@ -28,9 +28,9 @@ def file_of(path: str) -> str | None:
     Args:
         path: a folder with tokenizer.json, tokenizer.model or spiece.model, or such a file.
     """
-    if os.path.basename(path) == MODEL_FILE or path.endswith(".model"):
+    if os.path.basename(path) == HuggingFaceFile.model_file or path.endswith(".model"):
         return path
-    for name in (MODEL_FILE, *_SENTENCEPIECE):
+    for name in (HuggingFaceFile.model_file, *_SENTENCEPIECE):
         if exists(os.path.join(path, name)):
             return os.path.join(path, name)
     return None
@@ -69,7 +69,7 @@ def take(path: str) -> Tokenizer:
     _leave_ours(beside)
     names = names_in(beside, folder or ".")
     try:
-        if os.path.basename(path) == MODEL_FILE:
+        if os.path.basename(path) == HuggingFaceFile.model_file:
             return _hugging_face(model, beside, names, path)
         return _sentencepiece(model, beside, names)
     except TokenizerError as error:

@@ -3,18 +3,15 @@
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, Self
-
-import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
-from tfscale.text.tokenizers.lost import difference_bits
 from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
+from tfscale.text.tokenizers.taken import TakenTokenizer
 from tfscale.text.tokenizers.tokenizer_json import (
     keeps_all,
     read_content,
@@ -22,13 +19,9 @@ from tfscale.text.tokenizers.tokenizer_json import (
     without_prefix,
 )
 
-MODEL_FILE = "tokenizer.json"
-_KEPT = "huggingface_"
-"""Before the name of a file that was beside tokenizer.json: ours has one of the same name."""
-
 
 @register
-class HuggingFaceFile(Tokenizer):
+class HuggingFaceFile(TakenTokenizer):
     """A tokenizer that somebody else made, read by Hugging Face's `tokenizers`.
 
     Ids are those of `encode(text, add_special_tokens=False)` with `encode_special_tokens`: a text
@@ -46,11 +39,11 @@ class HuggingFaceFile(Tokenizer):
 
     kind = "huggingface"
     bundled_as = "hugging_face"
+    model_file = "tokenizer.json"
 
-    def __init__(self, model: bytes, end_token: str, beside: Mapping[str, bytes] | None = None):
-        self.model, self.end_token, self.beside = model, end_token, dict(beside or {})
-        self._content = read_content(model)
-        self._tokenizer = _loaded(model)
+    def _read(self, end_token: str | None) -> None:
+        self._content = read_content(self.model)
+        self._tokenizer = _loaded(self.model)
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         for token in self._content.get("added_tokens") or []:
             # The library numbers them by their order, whatever the file says.
@@ -73,7 +66,7 @@ class HuggingFaceFile(Tokenizer):
             )
         if end_token not in vocabulary:
             raise TokenizerError(f"tokenizer.json has no token {end_token!r} to end a document")
-        self.end_id = vocabulary[end_token]
+        self.end_token, self.end_id = end_token, vocabulary[end_token]
         self.unknown_id = unknown_id_of(self._content["model"], vocabulary)
         self._spelling = spelling_of(self._content.get("decoder"))
         self.adds_spaces = self._spelling.adds_spaces
@@ -87,11 +80,6 @@ class HuggingFaceFile(Tokenizer):
         return {id: piece for piece, id in vocabulary.items()}
 
     def id_of(self, text: str) -> int:
-        """Returns the id of a token by its text.
-
-        Raises:
-            TokenizerError: there is none.
-        """
         id: int | None = self._tokenizer.token_to_id(text)
         if id is None:
             raise TokenizerError(f"tokenizer.json has no token {text!r}")
@@ -189,54 +177,12 @@ class HuggingFaceFile(Tokenizer):
         tokenizer.encode_special_tokens = False
         return tokenizer
 
-    def decode(self, ids: Sequence[int]) -> str:
-        silent = {*self.special_tokens.values()}
-        kept = [int(id) for id in ids if int(id) not in silent]
-        for id in kept:
-            self.check_id(id)
-        text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
-
-    def piece(self, id: int) -> str:
-        self.check_id(id)
-        return self._pieces[id]
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._spelling(self._pieces[id], previous is None)
-
-    def lost_bits(
-        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
-    ) -> float:
-        if self.lossless:
-            return 0.0
-        encoded = self.encode_batch(list(texts))
-        return sum(
-            difference_bits(text, self.decode(ids))
-            for text, ids in zip(texts, encoded, strict=True)
-        )
-
-    def bundle_file(self) -> bytes:
-        return self.model
-
-    def to_config(self) -> dict[str, object]:
-        named = {"end_token": self.end_token, "special_tokens": self.special_tokens}
-        return super().to_config() | named
-
-    def files(self) -> dict[str, bytes]:
-        kept = {_KEPT + name: content for name, content in self.beside.items()}
-        return {MODEL_FILE: self.model, **kept}
-
-    def given_files(self) -> dict[str, bytes]:
-        return {MODEL_FILE: self.model, **self.beside}
-
-    @classmethod
-    def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> "HuggingFaceFile":
-        beside = {
-            name.removeprefix(_KEPT): content
-            for name, content in files.items()
-            if name != MODEL_FILE
-        }
-        return cls(files[MODEL_FILE], str(config["end_token"]), beside)
 
 
 def _loaded(model: bytes) -> Any:

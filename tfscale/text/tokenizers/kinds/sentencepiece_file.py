@@ -2,25 +2,18 @@
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.base import Tokenizer
-from tfscale.text.tokenizers.lost import difference_bits
 from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model
 from tfscale.text.tokenizers.special import CHAT_MARK, split_at_special
-
-MODEL_FILE = "tokenizer.model"
-_KEPT = "huggingface_"
-"""Before the name of a file that was beside the model: ours has one of the same name."""
+from tfscale.text.tokenizers.taken import TakenTokenizer
 
 
 @register
-class SentencePieceFile(Tokenizer):
+class SentencePieceFile(TakenTokenizer):
     """A SentencePiece model with its own normalization, read by the library `sentencepiece`.
 
     Ids are those of the library: with the space that the model puts before a text, and without the
@@ -41,15 +34,10 @@ class SentencePieceFile(Tokenizer):
     kind = "sentencepiece_file"
     lossless = False
     bundled_as = "sentencepiece"
+    model_file = "tokenizer.model"
 
-    def __init__(
-        self,
-        model: bytes,
-        end_token: str | None = None,
-        beside: Mapping[str, bytes] | None = None,
-    ):
-        self.model, self.beside = model, dict(beside or {})
-        self._proto = parse_model(model)
+    def _read(self, end_token: str | None) -> None:
+        self._proto = parse_model(self.model)
         proto = self._proto
         if not (proto.pieces and proto.HasField("trainer_spec")) or not proto.HasField(
             "normalizer_spec"
@@ -79,11 +67,6 @@ class SentencePieceFile(Tokenizer):
         self._all_spaces = spec.remove_extra_whitespaces
 
     def id_of(self, text: str) -> int:
-        """Returns the id of a token by its text.
-
-        Raises:
-            TokenizerError: there is none.
-        """
         if text not in self._pieces:
             raise TokenizerError(f"the SentencePiece model has no piece {text!r}")
         return self._pieces.index(text)
@@ -118,17 +101,9 @@ class SentencePieceFile(Tokenizer):
                 ids += self.encode_continued(part) if number else self.encode_batch([part])[0]
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        silent = {*self.special_tokens.values()}
-        kept = [int(id) for id in ids if int(id) not in silent]
-        for id in kept:
-            self.check_id(id)
-        text: str = self._processor.decode(kept)
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._processor.decode(ids)
         return text
-
-    def piece(self, id: int) -> str:
-        self.check_id(id)
-        return self._pieces[id]
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         piece = self._pieces[id]
@@ -139,40 +114,6 @@ class SentencePieceFile(Tokenizer):
         if previous is None and self._takes_space:
             piece = piece.removeprefix(SPACE_MARK)
         return piece.replace(SPACE_MARK, " ").encode()
-
-    def lost_bits(
-        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
-    ) -> float:
-        encoded = self.encode_batch(list(texts))
-        return sum(
-            difference_bits(text, self.decode(ids))
-            for text, ids in zip(texts, encoded, strict=True)
-        )
-
-    def bundle_file(self) -> bytes:
-        return self.model
-
-    def to_config(self) -> dict[str, object]:
-        named = {"end_token": self.end_token, "special_tokens": self.special_tokens}
-        return super().to_config() | named
-
-    def files(self) -> dict[str, bytes]:
-        kept = {_KEPT + name: content for name, content in self.beside.items()}
-        return {MODEL_FILE: self.model, **kept}
-
-    def given_files(self) -> dict[str, bytes]:
-        return {MODEL_FILE: self.model, **self.beside}
-
-    @classmethod
-    def from_files(
-        cls, config: Mapping[str, object], files: dict[str, bytes]
-    ) -> "SentencePieceFile":
-        beside = {
-            name.removeprefix(_KEPT): content
-            for name, content in files.items()
-            if name != MODEL_FILE
-        }
-        return cls(files[MODEL_FILE], str(config["end_token"]), beside)
 
 
 def _without_chat_marks(proto: Any) -> Any:
