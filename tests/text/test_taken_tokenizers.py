@@ -277,3 +277,22 @@ def test_bits_that_tokens_lose(tmp_path, their_files):
     ids = np.array(tokenizer.encode(text))
     assert tokenizer.measured([text], ids)[2] == pytest.approx(3 * USUAL_GAP_BITS + 8 + 8 * 7)
     assert tokenizer.measured(["plain"], np.array(tokenizer.encode("plain")))[2] == USUAL_GAP_BITS
+
+
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+def test_generated_tokens_one_by_one_give_the_text_of_all_of_them(tmp_path, their_files, name):
+    """Also where spaces come first, which no text is encoded as."""
+    content = their_files[1][name]
+    tokenizer = taken(tmp_path, "tokenizer.model", content)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=content)
+    random = np.random.default_rng(0)
+    plain = [
+        id
+        for id in range(tokenizer.vocabulary_size)
+        if not (theirs.is_byte(id) or id in tokenizer.special_tokens.values())
+    ]
+    spaces = [id for id in plain if set(tokenizer.piece(id)) == {"▁"}] or plain[:1]
+    for _ in range(50):
+        ids = [*random.choice(spaces, random.integers(4)), *random.choice(plain, 4)]
+        ids = [int(id) for id in ids]
+        assert spelled(tokenizer, ids) == tokenizer.decode(ids) == theirs.decode(ids)

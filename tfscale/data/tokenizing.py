@@ -90,14 +90,15 @@ class BatchEncoder(Generic[BatchT]):
 
     def _encode(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ids of pieces; see `Tokenizer.encode_joined`."""
-        tokenizer = self._tokenizer
-        ids, counts = tokenizer.encode_joined(pieces.texts)
-        if pieces.first.all() or not tokenizer.special.leading_space:
+        tokenizer, first = self._tokenizer, pieces.first.tolist()
+        ids, counts = tokenizer.encode_joined(list(itertools.compress(pieces.texts, first)))
+        if all(first):
             return ids, counts
-        parts = np.split(ids, np.cumsum(counts)[:-1])
-        for number in np.flatnonzero(~pieces.first):
-            continued = tokenizer.encode_continued(pieces.texts[number])
-            parts[number] = np.array(continued, np.int32)
+        begun = iter(np.split(ids, np.cumsum(counts)[:-1]))
+        parts = [
+            next(begun) if begins else np.array(tokenizer.encode_continued(text), np.int32)
+            for text, begins in zip(pieces.texts, first, strict=True)
+        ]
         return np.concatenate(parts), np.array([len(part) for part in parts])
 
     def _encoded(self, pieces: Pieces, part: int, tokens: np.ndarray) -> Encoded:
@@ -105,7 +106,8 @@ class BatchEncoder(Generic[BatchT]):
         own = pieces.owner == part
         texts = list(itertools.compress(pieces.texts, own.tolist()))
         documents = int(np.count_nonzero(own & pieces.last))
-        measured = self._tokenizer.measured(texts, tokens)
+        continued = frozenset(np.flatnonzero(~pieces.first[own]).tolist())
+        measured = self._tokenizer.measured(texts, tokens, continued)
         return Encoded(documents, len(tokens), *measured, tokens.tobytes())
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfscale.text.score import ScoredText
 from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.characters import check_characters
 from tfscale.text.tokenizers.cutting import split_long
 
 
@@ -29,15 +30,21 @@ def document_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndar
         ids, text = document_stream(load_tokenizer("data"), ["To be, or not to be"])
         text.unknown_tokens
     """
-    # Long documents are cut where those of a data folder are, so that the figures of both are the
-    # same.
-    documents = [list(split_long(tokenizer.cleaner(text))) for text in texts]
-    end = [tokenizer.end_id]
-    parts = [ids for document in documents for ids in [*map(tokenizer.encode, document), end]]
-    stream = np.concatenate([np.array(ids, np.int32) for ids in parts])
-    return stream, ScoredText(
-        *tokenizer.measured([part for document in documents for part in document], stream)
-    )
+    ids: list[list[int]] = []
+    parts: list[str] = []
+    continued: set[int] = set()
+    for text in texts:
+        cleaned = tokenizer.cleaner(text)
+        check_characters(cleaned)
+        # Long documents are cut where those of a data folder are, so that the figures of both are
+        # the same.
+        first, *later = split_long(cleaned)
+        ids += [tokenizer.encode(first), *map(tokenizer.encode_continued, later)]
+        ids.append([tokenizer.end_id])
+        continued.update(range(len(parts) + 1, len(parts) + 1 + len(later)))
+        parts += [first, *later]
+    stream = np.concatenate([np.array(part, np.int32) for part in ids])
+    return stream, ScoredText(*tokenizer.measured(parts, stream, continued))
 
 
 def read_stream(

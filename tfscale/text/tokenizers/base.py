@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from tfscale.config import WordSegmenter
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import TOKENIZERS
+from tfscale.text.tokenizers.characters import check_characters
 from tfscale.text.tokenizers.lost import utf8_length
 from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
@@ -35,6 +36,7 @@ class Tokenizer(SavedTokenizer):
         kind: the name that a user types, such as "sentencepiece".
         lossless: whether decode(encode(text)) == text for every text.
         adds_spaces: whether decoding writes spaces between words that no token holds.
+        trims_start: whether decoding takes all spaces from the beginning of a text.
         vocabulary_size: number of ids, special ones included.
         end_id: the token that follows every document. `encode` never gives it, whatever the text.
         unknown_id: the token of what is not in the vocabulary; None where everything is.
@@ -59,6 +61,7 @@ class Tokenizer(SavedTokenizer):
 
     lossless: bool
     adds_spaces: bool = False
+    trims_start: bool = False
     trainable: ClassVar[bool] = False
     reads_text: ClassVar[bool] = True
     training_options: ClassVar[tuple[str, ...]] = ()
@@ -165,14 +168,7 @@ class Tokenizer(SavedTokenizer):
             PromptError: with `parse_special`, a mark of a chat format that is not a token of this
                 tokenizer.
         """
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise TokenizerError(
-                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character"
-                f" {error.start}, which no UTF-8 text can hold; decode the text's bytes as UTF-8"
-                " first"
-            ) from error
+        check_characters(text)
         return self._parse(text) if parse_special else self.encode_batch([text])[0]
 
     def _parse(self, text: str) -> list[int]:
@@ -226,12 +222,16 @@ class Tokenizer(SavedTokenizer):
             previous: the token before it (end tokens are passed over); None at the beginning.
         """
 
-    def measured(self, texts: Sequence[str], tokens: np.ndarray) -> tuple[int, int, float]:
+    def measured(
+        self, texts: Sequence[str], tokens: np.ndarray, continued: Container[int] = ()
+    ) -> tuple[int, int, float]:
         """Returns what a perplexity has to know about texts besides their tokens.
 
         Args:
             texts: as they were encoded.
             tokens: ids (N,) of all of them; end tokens among them do not count.
+            continued: numbers of the texts that go on with a document, which some kinds decode
+                otherwise than the beginning of one.
 
         Returns:
             Their UTF-8 bytes, their unknown tokens, and the bits that spell what the tokens lose.

@@ -13,8 +13,12 @@ def split_long(text: str, limit: int = LONG_TEXT) -> Iterator[str]:
     """Cuts a long text where no token can lie across the cut.
 
     The cut is before a single space between two characters that are not white space: there every
-    tokenizer of this package begins a token. So the pieces' tokens joined are the tokens of the
-    whole text. Where no such place comes, a piece stays longer than `limit`.
+    tokenizer that this package trains begins a token, and most others do. So the tokens of the
+    first piece, by `encode`, and of the later ones, by `encode_continued`, are those of the whole
+    text. Where no such place comes, a piece stays longer than `limit`.
+
+    A tokenizer of another library may have others at a cut where it has a token across it, such as
+    `of▁the`, or sums scores over the whole text, which decides between almost equal ways (Unigram).
 
     Args:
         text: a document.

@@ -11,6 +11,9 @@ class Spelling(Protocol):
     @property
     def special_tokens(self) -> Mapping[str, int]: ...
 
+    @property
+    def trims_start(self) -> bool: ...
+
     def check_id(self, id: int) -> None: ...
 
     def token_bytes(self, id: int, previous: int | None) -> bytes: ...
@@ -46,7 +49,8 @@ class StreamDecoder:
         if id in self._silent:
             return ""
         new_bytes = self._tokenizer.token_bytes(id, self._previous)
-        self._previous = id
+        if new_bytes or not self._tokenizer.trims_start:
+            self._previous = id
         return self._utf8.decode(new_bytes)
 
     def flush(self) -> str:

@@ -1,13 +1,16 @@
 """`TakenTokenizer`: a tokenizer of another library whose files stay as they were."""
 
 import abc
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Container, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
 
 from tfscale.text.tokenizers.base import Tokenizer
-from tfscale.text.tokenizers.lost import difference_bits
+from tfscale.text.tokenizers.lost import difference_bits, utf8_length
+from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.streaming import StreamDecoder
 
 _KEPT = "huggingface_"
 """Before the name of a file that was beside the model: ours has one of the same name."""
@@ -27,6 +30,8 @@ class TakenTokenizer(Tokenizer):
     """
 
     model_file: ClassVar[str]
+    made_of_barred: ClassVar[tuple[str, ...]] = ()
+    """Cached properties that go by `barred`."""
     end_token: str
     _pieces: list[str]
 
@@ -57,6 +62,17 @@ class TakenTokenizer(Tokenizer):
     def _decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are in the vocabulary and no special tokens."""
 
+    @functools.cached_property
+    def barred(self) -> frozenset[int]:
+        """Ids that no text has: those of special tokens, but for the unknown one."""
+        return frozenset({*self.special_tokens.values()} - {self.unknown_id})
+
+    def with_special(self, special: SpecialTokens) -> Self:
+        other = super().with_special(special)
+        for cached in ("barred", *self.made_of_barred):
+            other.__dict__.pop(cached, None)
+        return other
+
     def decode(self, ids: Sequence[int]) -> str:
         silent = {*self.special_tokens.values()}
         kept = [int(id) for id in ids if int(id) not in silent]
@@ -68,16 +84,21 @@ class TakenTokenizer(Tokenizer):
         self.check_id(id)
         return self._pieces[id]
 
-    def lost_bits(
-        self, texts: Sequence[str], tokens: np.ndarray, unknown: int, utf8_bytes: int
-    ) -> float:
+    def measured(
+        self, texts: Sequence[str], tokens: np.ndarray, continued: Container[int] = ()
+    ) -> tuple[int, int, float]:
+        unknown = 0 if self.unknown_id is None else int(np.count_nonzero(tokens == self.unknown_id))
         if self.lossless:
-            return 0.0
-        encoded = self.encode_batch(list(texts))
-        return sum(
-            difference_bits(text, self.decode(ids))
-            for text, ids in zip(texts, encoded, strict=True)
-        )
+            return utf8_length(texts), unknown, 0.0
+        back = [self._back(text, number in continued) for number, text in enumerate(texts)]
+        return utf8_length(texts), unknown, sum(map(difference_bits, texts, back))
+
+    def _back(self, text: str, continued: bool) -> str:
+        """Returns what the tokens of a text say, at the beginning of a document or later in it."""
+        if not continued:
+            return self.decode(self.encode_batch([text])[0])
+        decoder = StreamDecoder(self, previous=self.end_id)
+        return "".join(map(decoder.push, self.encode_continued(text))) + decoder.flush()
 
     def bundle_file(self) -> bytes:
         return self.model

@@ -17,6 +17,7 @@ from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 from tfscale.text.tokenizers.special import ENDS_A_TURN, SpecialTokens
 from tfscale.text.tokenizers.streaming import StreamDecoder
+from tfscale.text.tokenizers.taken import TakenTokenizer
 
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model")
 _TRIED = "The quick  brown fox,\n\t12345 isn't naïve; 你好 🙂 ไทย\u00a0x"
@@ -126,9 +127,21 @@ def _stops(tokenizer: HuggingFaceFile | SentencePieceFile, names: GivenNames) ->
     return tuple(dict.fromkeys([*names.stop_ids, *turns]))
 
 
-def _checked(tokenizer: Tokenizer) -> Tokenizer:
+def _checked(tokenizer: TakenTokenizer) -> Tokenizer:
     """Refuses a tokenizer whose tokens, spelled one by one, are not what its library makes of all
-    of them."""
+    of them; or one by which a text spells a token that ends it."""
+    if tokenizer.unknown_id in (tokenizer.end_id, *tokenizer.special.stop_ids):
+        raise TokenizerError(
+            f"{tokenizer.piece(tokenizer.end_id)!r}, which ends a text, also stands for what is not"
+            " in the vocabulary; name another end token"
+        )
+    for id in sorted(tokenizer.barred):
+        piece = tokenizer.piece(id)
+        for text in (piece, tokenizer.token_bytes(id, tokenizer.end_id).decode(errors="replace")):
+            if id in [*tokenizer.encode(text), *tokenizer.encode(f"x{text}y")]:
+                raise TokenizerError(
+                    f"its special token {piece!r} is one that texts spell; name another"
+                )
     ids = tokenizer.encode(_TRIED)
     decoder = StreamDecoder(tokenizer)
     streamed = "".join([decoder.push(id) for id in ids]) + decoder.flush()

@@ -1,13 +1,17 @@
 """The content of a `tokenizer.json`: what can be read of it, and the same without a prefix."""
 
-import json
 from collections.abc import Mapping
 
 from tfscale.errors import TokenizerError
-from tfscale.files.json_text import JsonObject
+from tfscale.files.json_text import JsonObject, parse_json
 from tfscale.text.tokenizers.spellings import ByteSpelling
 
 _MODELS = ("BPE", "Unigram", "WordLevel", "WordPiece")
+_JOINS_SPACES: list[JsonObject] = [
+    {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+    {"type": "Strip", "strip_left": False, "strip_right": True},
+]
+"""Normalizers that make one space of all white space, and none of that at the end."""
 
 
 def read_content(model: bytes) -> JsonObject:
@@ -17,7 +21,7 @@ def read_content(model: bytes) -> JsonObject:
         TokenizerError: it is damaged, or has a model that is not read here.
     """
     try:
-        content = json.loads(model)
+        content = parse_json(model)
     except ValueError as error:
         raise TokenizerError(f"tokenizer.json is not JSON ({error})") from error
     named = content.get("model") if isinstance(content, dict) else None
@@ -50,22 +54,30 @@ def unknown_id_of(model: JsonObject, vocabulary: Mapping[str, int]) -> int | Non
 def keeps_all(content: JsonObject) -> bool:
     """Returns whether every text comes back, as far as the file says so.
 
-    It does where nothing is normalized or removed, and every byte is a token.
+    It does where byte-pair encoding reads the bytes of the text once, each of which is a token, and
+    nothing is normalized or removed before.
     """
-    if content.get("normalizer") is not None:
+    model, steps = content["model"], _parts(content.get("pre_tokenizer"), "pretokenizers")
+    types = [step.get("type") for step in steps]
+    if content.get("normalizer") is not None or types.count("ByteLevel") != 1:
         return False
-    parts = _parts(content.get("pre_tokenizer"), "pretokenizers")
-    if any(part.get("add_prefix_space") for part in parts):
+    if any(step.get("add_prefix_space") or step.get("behavior") == "Removed" for step in steps):
         return False
-    if any(part.get("type") not in ("ByteLevel", "Split", "Digits") for part in parts):
+    if not {*types} <= {"ByteLevel", "Split", "Digits"} or "merges" not in model:
         return False
-    if any(part.get("behavior") == "Removed" for part in parts):
+    # By these a byte inside of a word, or at its end, would be another token.
+    if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return False
-    added = content.get("added_tokens") or []
-    if any(token.get("lstrip") or token.get("rstrip") for token in added):
+    spelling = ByteSpelling()
+    if not all(character in model["vocab"] for character in spelling.characters):
         return False
-    vocabulary = content["model"]["vocab"]
-    return all(character in vocabulary for character in ByteSpelling().characters)
+    found = [token for token in content.get("added_tokens") or [] if not token.get("special")]
+    return not any(
+        token.get("lstrip")
+        or token.get("rstrip")
+        or spelling(token["content"], False) != token["content"].encode()
+        for token in found
+    )
 
 
 def _parts(step: JsonObject | None, inner: str) -> list[JsonObject]:
@@ -77,20 +89,36 @@ def _parts(step: JsonObject | None, inner: str) -> list[JsonObject]:
 
 
 def without_prefix(content: JsonObject) -> JsonObject:
-    """Returns the content of a tokenizer.json that puts no space before a text."""
-    changed = dict(content)
-    kept = [
-        part
-        for part in _parts(content.get("normalizer"), "normalizers")
-        if part["type"] != "Prepend"
-    ]
-    if len(kept) < len(_parts(content.get("normalizer"), "normalizers")):
-        changed["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
+    """Returns the content of a tokenizer.json that reads a text as the rest of another one.
+
+    It puts no space before the text, and takes none from its beginning.
+    """
+    normalizers = _parts(content.get("normalizer"), "normalizers")
     steps = _parts(content.get("pre_tokenizer"), "pretokenizers")
+    kept = [
+        step | {"strip_left": False} if step.get("strip_left") else step
+        for step in normalizers
+        if step["type"] != "Prepend"
+    ]
     plain = [_unspaced(step) for step in steps]
+    types = [step["type"] for step in steps]
+    if types == ["WhitespaceSplit", "Metaspace"] and _marks_each(steps[1]):
+        # There the sign is put before each word, whose white space is gone by then. Without it at
+        # the first word alone, white space must become the sign.
+        kept += _JOINS_SPACES
+        plain = [plain[1] | {"split": True}]
+    changed = dict(content)
+    if kept != normalizers:
+        changed["normalizer"] = {"type": "Sequence", "normalizers": kept} if kept else None
     if plain != steps:
         changed["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": plain}
     return changed
+
+
+def _marks_each(step: JsonObject) -> bool:
+    """Returns whether a Metaspace puts the sign before each piece that it gets."""
+    older = "always" if step.get("add_prefix_space", True) else "never"
+    return bool(step.get("prepend_scheme", older) == "always")
 
 
 def _unspaced(step: JsonObject) -> JsonObject:

@@ -2,14 +2,13 @@
 
 import functools
 import json
-import re
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
-from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
+from tfscale.text.tokenizers.special import split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
 from tfscale.text.tokenizers.taken import TakenTokenizer
 from tfscale.text.tokenizers.tokenizer_json import (
@@ -67,7 +66,11 @@ class HuggingFaceFile(TakenTokenizer):
         if end_token not in vocabulary:
             raise TokenizerError(f"tokenizer.json has no token {end_token!r} to end a document")
         self.end_token, self.end_id = end_token, vocabulary[end_token]
-        self.unknown_id = unknown_id_of(self._content["model"], vocabulary)
+        # Where all bytes are tokens nothing is unknown, even if the file names a token for it. That
+        # often is the end token.
+        complete = keeps_all(self._content | {"normalizer": None})
+        unknown = unknown_id_of(self._content["model"], vocabulary)
+        self.unknown_id = None if complete else unknown
         self._spelling = spelling_of(self._content.get("decoder"))
         self.adds_spaces = self._spelling.adds_spaces
         self.lossless = keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
@@ -96,32 +99,6 @@ class HuggingFaceFile(TakenTokenizer):
         added = self._content.get("added_tokens") or []
         return [token["id"] for token in added if token.get("special")]
 
-    def with_special(self, special: SpecialTokens) -> Self:
-        other = super().with_special(special)
-        for cached in ("_spelled", "_barred"):
-            other.__dict__.pop(cached, None)
-        return other
-
-    @functools.cached_property
-    def _barred(self) -> frozenset[int]:
-        """Ids that no text may have."""
-        return frozenset({*self.special_tokens.values()} - {self.unknown_id})
-
-    @functools.cached_property
-    def _spelled(self) -> re.Pattern[str] | None:
-        """Finds the texts of special tokens that the model would make of a text by itself.
-
-        Unigram has them among its pieces, and a token may be added without being called special.
-        """
-        found = []
-        for text, id in self.special_tokens.items():
-            tried = self._tokenizer.encode_batch_fast(
-                [text, f" {text}", f"a{text}b"], add_special_tokens=False
-            )
-            if id in self._barred and any(not self._barred.isdisjoint(one.ids) for one in tried):
-                found.append(text)
-        return re.compile("|".join(map(re.escape, sorted(found, key=len)))) if found else None
-
     @functools.cached_property
     def _continuing(self) -> Any:
         """The same tokenizer, which puts nothing before a text."""
@@ -132,36 +109,48 @@ class HuggingFaceFile(TakenTokenizer):
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = [encoding.ids for encoding in encoded]
-        if self._spelled is None:
-            return ids
         return [
-            own
-            if self._barred.isdisjoint(own)
-            else self._encode_apart(text, self._spelled, self._tokenizer)
-            for text, own in zip(texts, ids, strict=True)
+            self._plain(text, encoding.ids, self._tokenizer)
+            for text, encoding in zip(texts, encoded, strict=True)
         ]
 
-    def _encode_apart(self, text: str, spelled: re.Pattern[str], first: Any) -> list[int]:
-        """Returns the ids of a text that is cut after the first character of each special one."""
-        cuts = [0, *(match.start() + 1 for match in spelled.finditer(text)), len(text)]
-        parts = [text[start:end] for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
-        ids: list[int] = []
-        for number, part in enumerate(parts):
-            reader = self._continuing if number else first
-            ids += reader.encode(part, add_special_tokens=False).ids
-        if not self._barred.isdisjoint(ids):
-            token = next(self._pieces[id] for id in ids if id in self._barred)
-            raise TokenizerError(f"the text spells the special token {token!r}, and must not")
-        return ids
-
     def encode_continued(self, text: str) -> list[int]:
-        if self._continuing is self._tokenizer:
-            return self.encode_batch([text])[0]
-        ids: list[int] = self._continuing.encode(text, add_special_tokens=False).ids
-        if self._spelled is None or self._barred.isdisjoint(ids):
+        reader = self._continuing
+        return self._plain(text, reader.encode(text, add_special_tokens=False).ids, reader)
+
+    def _plain(self, text: str, ids: list[int], reader: Any) -> list[int]:
+        """Returns ids without special tokens, which Unigram for example has among its pieces.
+
+        Where the model makes one of a text, the text is cut after the first character of it, and
+        the parts are read by themselves.
+        """
+        if self.barred.isdisjoint(ids):
             return ids
-        return self._encode_apart(text, self._spelled, self._continuing)
+        encoding = reader.encode(text, add_special_tokens=False)
+        places = [
+            place
+            for id, place in zip(encoding.ids, encoding.offsets, strict=True)
+            if id in self.barred
+        ]
+        cuts = sorted({start + 1 for start, end in places if end - start > 1})
+        if not cuts:
+            return [self._instead(id, text) if id in self.barred else id for id in encoding.ids]
+        plain: list[int] = []
+        for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            part_reader = self._continuing if start else reader
+            part = text[start:end]
+            part_ids = part_reader.encode(part, add_special_tokens=False).ids
+            plain += self._plain(part, part_ids, part_reader)
+        return plain
+
+    def _instead(self, id: int, text: str) -> int:
+        """Returns the unknown token for a single character that the model reads as a special
+        token."""
+        if self.unknown_id is None or self._pieces[id] in text:
+            raise TokenizerError(
+                f"the text spells the special token {self._pieces[id]!r}, and must not"
+            )
+        return self.unknown_id
 
     def _parse(self, text: str) -> list[int]:
         # Cut for the error of a mark that is no token; the library itself finds those that are,

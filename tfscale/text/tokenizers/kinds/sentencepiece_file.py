@@ -11,15 +11,18 @@ from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model
 from tfscale.text.tokenizers.special import CHAT_MARK, split_at_special
 from tfscale.text.tokenizers.taken import TakenTokenizer
 
+_HEAD = 64
+"""Characters of a text that show whether it begins with a space when it is normalized."""
+
 
 @register
 class SentencePieceFile(TakenTokenizer):
     """A SentencePiece model with its own normalization, read by the library `sentencepiece`.
 
     Ids are those of the library: with the space that the model puts before a text, and without the
-    characters that it normalizes. One thing differs: pieces of chat formats, such as
-    `<end_of_turn>`, which the library finds in any text, are spelled by no text unless `encode` is
-    asked to parse them. The file stays as it was.
+    characters that it normalizes. One thing differs: pieces that begin or end a text, and those of
+    chat formats, such as `<end_of_turn>`, are spelled by no text unless `encode` is asked to parse
+    them, even if the library finds them in any text. The file stays as it was.
 
     Args:
         model: the serialized model.
@@ -35,6 +38,7 @@ class SentencePieceFile(TakenTokenizer):
     lossless = False
     bundled_as = "sentencepiece"
     model_file = "tokenizer.model"
+    made_of_barred = ("_reader", "_continuing", "_after_space", "_exact")
 
     def _read(self, end_token: str | None) -> None:
         self._proto = parse_model(self.model)
@@ -46,7 +50,7 @@ class SentencePieceFile(TakenTokenizer):
                 f"the SentencePiece model is cut off or empty: it has {len(proto.pieces)} pieces,"
                 " and not the options that stand after them"
             )
-        self._processor = _loaded(_without_chat_marks(proto))
+        self._processor = _loaded(proto)
         self.vocabulary_size = self._processor.vocab_size()
         self._pieces = [piece.piece for piece in proto.pieces]
         own = self._processor.eos_id()
@@ -61,10 +65,9 @@ class SentencePieceFile(TakenTokenizer):
         start = self._processor.bos_id()
         self.own_start_id = None if start < 0 else start
         spec = proto.normalizer_spec
-        self._adds_space = spec.add_dummy_prefix
+        self.trims_start = spec.remove_extra_whitespaces
         # Both are what the library goes by.
         self._takes_space = spec.add_dummy_prefix or spec.remove_extra_whitespaces
-        self._all_spaces = spec.remove_extra_whitespaces
 
     def id_of(self, text: str) -> int:
         if text not in self._pieces:
@@ -72,24 +75,54 @@ class SentencePieceFile(TakenTokenizer):
         return self._pieces.index(text)
 
     def special_ids(self) -> Iterable[int]:
-        return [id for id in range(self.vocabulary_size) if self._processor.is_control(id)]
+        return [
+            id
+            for id, piece in enumerate(self._proto.pieces)
+            if piece.type == piece.CONTROL
+            or (piece.type == piece.USER_DEFINED and CHAT_MARK.fullmatch(piece.piece))
+        ]
+
+    @functools.cached_property
+    def _reader(self) -> Any:
+        """The same model, in which no text spells a special token."""
+        return self._for_texts()
 
     @functools.cached_property
     def _continuing(self) -> Any:
-        """The same model, which neither puts a space before a text nor takes spaces from it."""
-        if not self._takes_space:
-            return self._processor
-        proto = _without_chat_marks(self._proto)
-        proto.normalizer_spec.add_dummy_prefix = False
-        proto.normalizer_spec.remove_extra_whitespaces = False
-        return _loaded(proto)
+        """The reader of a text that follows another one: it puts no space before it."""
+        return self._for_texts(add_dummy_prefix=False)
+
+    @functools.cached_property
+    def _after_space(self) -> Any:
+        """The reader of a text that follows another one and begins with spaces: one of them stays
+        where the model joins spaces."""
+        return self._for_texts(add_dummy_prefix=True)
+
+    @functools.cached_property
+    def _exact(self) -> Any:
+        """The reader that leaves all spaces, and adds none."""
+        return self._for_texts(add_dummy_prefix=False, remove_extra_whitespaces=False)
+
+    def _for_texts(self, **spaces: bool) -> Any:
+        """Returns a reader of texts, with other options of the model for spaces."""
+        changed = copy.deepcopy(self._proto)
+        for id in self.barred:
+            piece = changed.pieces[id]
+            if piece.type in (piece.NORMAL, piece.USER_DEFINED):
+                piece.type = piece.CONTROL
+        for name, value in spaces.items():
+            setattr(changed.normalizer_spec, name, value)
+        return _loaded(changed)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._processor.encode(texts, num_threads=1)
+        ids: list[list[int]] = self._reader.encode(texts, num_threads=1)
         return ids
 
     def encode_continued(self, text: str) -> list[int]:
-        ids: list[int] = self._continuing.encode(text)
+        reader = self._continuing
+        if self.trims_start and self._exact.normalize(text[:_HEAD]).startswith((SPACE_MARK, " ")):
+            reader = self._after_space
+        ids: list[int] = reader.encode(text)
         return ids
 
     def _parse(self, text: str) -> list[int]:
@@ -114,15 +147,6 @@ class SentencePieceFile(TakenTokenizer):
         if previous is None and self._takes_space:
             piece = piece.removeprefix(SPACE_MARK)
         return piece.replace(SPACE_MARK, " ").encode()
-
-
-def _without_chat_marks(proto: Any) -> Any:
-    """Returns the model with the pieces of chat formats as control pieces, which no text spells."""
-    changed = copy.deepcopy(proto)
-    for piece in changed.pieces:
-        if piece.type == piece.USER_DEFINED and CHAT_MARK.fullmatch(piece.piece):
-            piece.type = piece.CONTROL
-    return changed
 
 
 def _loaded(proto: Any) -> Any:
