@@ -283,6 +283,11 @@ def test_a_given_tokenizer_is_kept_as_it_is(preset, merges, tmp_path, capsys):
     run = tfscale.open(str(tmp_path / "run"))
     assert run.tokenizer.kind == "huggingface" and run.tokenizer.end_token == END
     assert run.tokenizer.encode("def main(") == library.encode("def main(").ids
+    # It is read before the weights, and is the only one.
+    assert cli.main(["import", "nothing", *words[2:3], "no", "--output", str(tmp_path / "o")]) == 2
+    assert "no has no tokenizer" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="tokenizer and tokenizer_from both name a tokenizer"):
+        tfscale.import_(preset[1], "o", tokenizer=object(), tokenizer_from=str(path))
     # A token that the vocabulary lacks, and a vocabulary that the model's tables do not hold.
     assert cli.main([*words[:-1], str(tmp_path / "o"), "--stop-token", "<|eot_id|>"]) == 2
     assert "'<|eot_id|>' is not a special token of" in capsys.readouterr().err

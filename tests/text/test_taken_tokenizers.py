@@ -14,6 +14,7 @@ from tfscale.errors import PromptError, TokenizerError
 from tfscale.text.tokenizers import StreamDecoder, load_tokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 from tfscale.text.tokenizers.lost import USUAL_GAP_BITS
+from tfscale.text.tokenizers.special import turns_end_with
 
 TEXTS = [*HOSTILE, *MARKED]
 
@@ -105,7 +106,7 @@ CONFIGS = {
 }
 NAMED = {  # start, whether a prompt begins with it, end, stops
     "gpt2": ("<|endoftext|>", False, ["<|endoftext|>"]),
-    "llama3": ("<|begin_of_text|>", True, ["<|end_of_text|>", "<|eot_id|>"]),
+    "llama3": ("<|begin_of_text|>", True, ["<|end_of_text|>"]),
     "qwen": ("<|im_end|>", False, ["<|im_end|>"]),
     "bert": ("[CLS]", True, ["[SEP]"]),
 }
@@ -120,8 +121,9 @@ def test_start_end_and_stop_tokens_are_those_that_the_files_name(tmp_path, their
     assert tokenizer.piece(tokenizer.start_id) == start
     assert bool(tokenizer.prompt_start) == begins
     assert [tokenizer.piece(id) for id in tokenizer.stop_ids] == stops
-    # Chat tokens are spelled where that is asked for.
+    # Chat tokens are spelled where that is asked for, and end a text where a file says so.
     if name == "llama3":
+        assert turns_end_with(tokenizer.special_tokens, tokenizer.stop_ids) == ["<|eot_id|>"]
         chat = "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
         ids = tokenizer.encode(chat, parse_special=True)
         theirs = library.Tokenizer.from_str(their_files[0][name].decode())
@@ -140,7 +142,9 @@ def test_end_tokens_of_generation_config_and_of_no_file(tmp_path, their_files):
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
     with pytest.raises(TokenizerError, match="eos_token_id='</s>'; expected one id or a list"):
         load_tokenizer(str(tmp_path))
-    # The one usual name, where there is one.
+    # The one usual name, where there is one and no file names another.
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": null}')
+    assert load_tokenizer(str(tmp_path)).stop_ids == (1,)
     (tmp_path / "generation_config.json").unlink()
     assert load_tokenizer(str(tmp_path / "tokenizer.json")).end_token == "<eos>"
 
@@ -171,25 +175,6 @@ def test_a_sentencepiece_model_that_follows_a_special_token(tmp_path, their_file
     assert tokenizer.decode(ids) == "ab cd"
 
 
-@pytest.mark.parametrize("kind", ["tokenizer.json", "tokenizer.model"])
-def test_files_come_back_as_they_were(tmp_path, their_files, kind):
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    content = (their_files[0] if kind == "tokenizer.json" else their_files[1])["gemma"]
-    (theirs / "chat_template.jinja").write_text("{{ messages }}")
-    config = {"bos_token": "<bos>", "eos_token": "<eos>"} if kind == "tokenizer.json" else {}
-    tokenizer = taken(theirs, kind, content, tokenizer_config=config)
-    tokenizer.save(str(tmp_path / "ours"))
-    loaded = load_tokenizer(str(tmp_path / "ours"))
-    assert (loaded.digest, loaded.special) == (tokenizer.digest, tokenizer.special)
-    assert (tmp_path / "ours" / kind).read_bytes() == content
-    assert loaded.given_files() == {file.name: file.read_bytes() for file in theirs.iterdir()}
-    saved = json.loads((tmp_path / "ours" / "tokenizer_config.json").read_text())
-    assert saved["special_tokens"] == tokenizer.special_tokens
-    # A file in a folder of ours is that tokenizer.
-    assert load_tokenizer(str(tmp_path / "ours" / kind)).digest == tokenizer.digest
-
-
 def changed(content, **model):
     value = json.loads(content)
     for name, entry in model.items():
@@ -205,6 +190,7 @@ def changed(content, **model):
     [
         (lambda content: content[: len(content) // 2], "is not JSON"),
         (lambda content: b"\xff\xfe", "is not JSON"),
+        (lambda content: b"[" * 100_000, "is not JSON .its brackets are nested too deeply"),
         (lambda content: b"[]", 'has no "model"'),
         (lambda content: changed(content, type="Morphemes"), "a model of type 'Morphemes'; BPE,"),
         (lambda content: changed(content, merges=None), 'the BPE model .* has no "merges"'),

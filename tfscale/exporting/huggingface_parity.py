@@ -26,7 +26,7 @@ from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.recipe import recipe
 from tfscale.models.transformer import TransformerLM
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.hub_files import JSON_FILE, MODEL_FILE
+from tfscale.text.tokenizers.hub_files import JSON_FILE, MODEL_FILES
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 
 _PLAIN_TEXT = "The 12 quick brown foxes jump over a lazy dog; it didn't mind.\n\nNobody saw them."
@@ -133,20 +133,21 @@ def _compare_tokenizer(
     characters; of them the held-out text's ids are measured only.
     """
     text = tokenizer.decode([int(token) for token in held_out])
-    path = os.path.join(folder, JSON_FILE)
-    if os.path.exists(path):
+    paths = [os.path.join(folder, name) for name in (JSON_FILE, *MODEL_FILES)]
+    path = next(filter(os.path.exists, paths), None)
+    if path is None:
+        return
+    if path == paths[0]:
         theirs = import_tokenizers().Tokenizer.from_file(path)
         # The texts of special tokens are plain text here, as in `encode`.
         theirs.encode_special_tokens = True
 
         def ids(text: str) -> list[int]:
             return theirs.encode(text, add_special_tokens=False).ids
-    elif os.path.exists(path := os.path.join(folder, MODEL_FILE)):
+    else:
         import sentencepiece
 
         ids = sentencepiece.SentencePieceProcessor(model_file=path).encode
-    else:
-        return
     plain = ids(_PLAIN_TEXT) == tokenizer.encode(_PLAIN_TEXT)
     checks.add("tokenizer_ids_equal (plain text)", int(plain), "==", 1)
     same = ids(text) == tokenizer.encode(text)

@@ -4,7 +4,6 @@ Shapes: B rows, T tokens of a window, V vocabulary.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -15,7 +14,7 @@ from tfscale.compat.keras import layers_of, one_line, own_variables
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary, check_keras_model, check_logits, probe_ids
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.special import ids_of_stops
+from tfscale.text.tokenizers.stopping import with_stops
 from tfscale.training.wrapped_model import WrappedModel
 
 MOST_TOKENS = 32_768
@@ -88,12 +87,7 @@ def own_tokenizer(tokenizer: object, stop_tokens: Sequence[str] = ()) -> Tokeniz
     if tokenizer is None:
         return None
     if isinstance(tokenizer, Tokenizer):
-        if not stop_tokens:
-            return tokenizer
-        name = f"the {tokenizer.kind} tokenizer"
-        added = ids_of_stops(stop_tokens, tokenizer.special_tokens, name)
-        stops = (*tokenizer.special.stop_ids, *added)
-        return tokenizer.with_special(dataclasses.replace(tokenizer.special, stop_ids=stops))
+        return with_stops(tokenizer, stop_tokens, f"the {tokenizer.kind} tokenizer")
     if type(tokenizer).__module__.startswith("keras_hub."):
         from tfscale.runs.hub import tokenizer_of
 

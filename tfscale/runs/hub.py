@@ -1,7 +1,6 @@
 """A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train,
 compress, export."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -20,7 +19,8 @@ from tfscale.text.tokenizers.hub_files import original_files
 from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, QWEN, BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
-from tfscale.text.tokenizers.special import SpecialTokens, ids_of_stops, turns_end_with
+from tfscale.text.tokenizers.special import SpecialTokens, turns_end_with
+from tfscale.text.tokenizers.stopping import with_stops
 
 
 @checks_arguments
@@ -48,8 +48,9 @@ def import_(
         tokenizer: one of keras-hub, where the source has none.
         stop_tokens: texts of special tokens that end a completion, beside those that keras-hub's
             tokenizer names; models that were tuned for chats end their answers with one.
-        tokenizer_from: instead of keras-hub's tokenizer a Hugging Face folder or tokenizer.json, or
-            a SentencePiece model, which the run gets as it is; see `tfscale.load_tokenizer`.
+        tokenizer_from: instead of `tokenizer` and of keras-hub's a Hugging Face folder or
+            tokenizer.json, or a SentencePiece model, which the run gets as it is; see
+            `tfscale.load_tokenizer`.
 
     Returns:
         `architecture`, `parameters`, `vocabulary_size`, `context` and `tokenizer` of what was
@@ -58,7 +59,7 @@ def import_(
         are not stop tokens.
 
     Raises:
-        ConfigError: an architecture that cannot be expressed, or no tokenizer.
+        ConfigError: an architecture that cannot be expressed, no tokenizer, or two.
         TokenizerError: a tokenizer that does not bring every text back, or that lacks a stop token.
         DataError: the output folder holds something else.
 
@@ -66,11 +67,14 @@ def import_(
         import_("presets/gpt2_base_en", "gpt2", sequence_length=256)
     """
     check_range(sequence_length >= 0, "sequence_length", sequence_length, "0 (the model's) or more")
+    if tokenizer is not None and tokenizer_from:
+        raise ConfigError("tokenizer and tokenizer_from both name a tokenizer; give one of them")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
-    backbone = backbone_of(source)
+    # Before the weights, whose reading takes longer.
     if tokenizer_from:
-        ours = _with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
-    else:
+        ours = with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
+    backbone = backbone_of(source)
+    if not tokenizer_from:
         theirs = _their_tokenizer(source) if tokenizer is None else tokenizer
         ours = tokenizer_of(theirs, stop_tokens)
         if isinstance(source, str) and tokenizer is None:
@@ -127,22 +131,13 @@ def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
         _check_end(ours, source)
     else:
         ours = _byte_pairs(source)
-    stops = [] if source.second_end_id is None else [source.second_end_id]
-    stops += ids_of_stops(stop_tokens, ours.special_tokens, source.name)
-    return ours.with_special(
-        SpecialTokens(
-            start_id=source.start_id,
-            in_prompts=source.start_id is not None,
-            stop_ids=tuple(stops),
-            leading_space=leading_space,
-        )
+    special = SpecialTokens(
+        start_id=source.start_id,
+        in_prompts=source.start_id is not None,
+        stop_ids=() if source.second_end_id is None else (source.second_end_id,),
+        leading_space=leading_space,
     )
-
-
-def _with_stops(ours: Tokenizer, stop_tokens: Sequence[str], path: str) -> Tokenizer:
-    added = ids_of_stops(stop_tokens, ours.special_tokens, path)
-    stops = (*ours.special.stop_ids, *added)
-    return ours.with_special(dataclasses.replace(ours.special, stop_ids=stops))
+    return with_stops(ours.with_special(special), stop_tokens, source.name)
 
 
 def _check_end(ours: Tokenizer, source: HubTokenizer) -> None:

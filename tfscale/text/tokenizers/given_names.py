@@ -1,19 +1,14 @@
 """The tokens that begin and end a text, as files of Hugging Face beside a tokenizer name them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfscale.errors import TokenizerError
 from tfscale.files.json_text import JsonObject, parse_json
 
-BESIDE = (
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-    "chat_template.jinja",
-)
-"""Files beside a tokenizer that are read or kept with it."""
+CONFIG_FILE = "tokenizer_config.json"
+"""Of Hugging Face; the one of tfscale is called so too."""
+GENERATION_FILE = "generation_config.json"
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]", "[EOS]")
 """Texts of end tokens where no file names one."""
 
@@ -27,19 +22,21 @@ class GivenNames:
         end: the token after it.
         starts: whether texts begin with the start token; None where the files don't say.
         stop_ids: tokens that end a completion.
+        added: text -> id of tokens that are added to a model, of whatever types they are there.
     """
 
     start: str | None = None
     end: str | None = None
     starts: bool | None = None
     stop_ids: tuple[int, ...] = ()
+    added: JsonObject = field(default_factory=dict)
 
 
 def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
     """Returns what files of a folder name.
 
     Args:
-        files: content by name; those of `BESIDE` are read.
+        files: content by name.
         folder: for the error.
 
     Raises:
@@ -48,15 +45,12 @@ def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
     Example:
         names_in({"tokenizer_config.json": b'{"eos_token": "</s>"}'}, "llama").end    # "</s>"
     """
-    config = _read(files, "special_tokens_map.json", folder) | _read(
-        files, "tokenizer_config.json", folder
-    )
-    generation = _read(files, "generation_config.json", folder)
-    ends = generation.get("eos_token_id", [])
-    ids = ends if isinstance(ends, list) else [ends]
+    config = _read(files, "special_tokens_map.json", folder) | _read(files, CONFIG_FILE, folder)
+    ends = _read(files, GENERATION_FILE, folder).get("eos_token_id")
+    ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(id) is int for id in ids):
         raise TokenizerError(
-            f"{folder}/generation_config.json has eos_token_id={ends!r}; expected one id or a list"
+            f"{folder}/{GENERATION_FILE} has eos_token_id={ends!r}; expected one id or a list"
         )
     starts = config.get("add_bos_token")
     return GivenNames(
@@ -64,6 +58,7 @@ def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
         _text(config, ("eos_token", "sep_token"), folder),
         starts if isinstance(starts, bool) else None,
         tuple(ids),
+        _read(files, "added_tokens.json", folder),
     )
 
 

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 
 from tfscale.errors import ExportError
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import read_bytes, read_json
+from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.given_names import CONFIG_FILE
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
+from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 
 JSON_FILE = "tokenizer.json"
-MODEL_FILE = "tokenizer.model"
-_CONFIG_FILE = "tokenizer_config.json"
+MODEL_FILES = SentencePieceFile.model_files
 
 ORIGINALS = (
     JSON_FILE,
-    _CONFIG_FILE,
+    CONFIG_FILE,
     "special_tokens_map.json",
-    MODEL_FILE,
+    *MODEL_FILES,
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
@@ -31,42 +32,37 @@ ORIGINALS = (
 def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
     """Returns the tokenizer's files, by name.
 
-    Those that it was made of come back as they were. Otherwise the start token, if prompts have
-    one, stands before every text, and special tokens are found where a text spells them: that is
-    how transformers reads a prompt.
+    Those that it was made of come back as they were; where they lack a tokenizer_config.json, one
+    is added that names the tokens before and after a text. Otherwise the start token, if prompts
+    have one, stands before every text, and special tokens are found where a text spells them: that
+    is how transformers reads a prompt.
 
     Args:
         tokenizer: of any kind that has such a form.
         context: tokens of a text at most.
 
     Raises:
-        ExportError: the kind has no such form, or a file that names special tokens is missing.
+        ExportError: the kind has no such form, or is a SentencePiece model whose special tokens no
+            file names.
 
     Example:
         hub_files(ByteTokenizer(), 512)["tokenizer.json"]
     """
-    if given := tokenizer.given_files():
-        if _CONFIG_FILE not in given:
-            raise ExportError(
-                f"the tokenizer was taken from {' and '.join(given)} alone, and transformers reads"
-                f" its special tokens from {_CONFIG_FILE}; prepare with --tokenizer-from the folder"
-                " that has both"
-            )
+    given = tokenizer.given_files()
+    if given and CONFIG_FILE not in given and JSON_FILE not in given:
+        raise ExportError(
+            f"the tokenizer was taken from {' and '.join(given)} alone, and transformers reads"
+            f" its special tokens from {CONFIG_FILE}; prepare with --tokenizer-from the folder"
+            " that has both"
+        )
+    if CONFIG_FILE in given:
         return given
     library = import_tokenizers()
-    theirs = library.Tokenizer.from_str(tokenizer.tokenizer_json().decode())
+    content = given[JSON_FILE] if given else tokenizer.tokenizer_json()
+    theirs = library.Tokenizer.from_str(content.decode())
     # As the library spells them: bytes have other names there.
     texts = {id: theirs.id_to_token(id) for id in tokenizer.special_tokens.values()}
     start, end = texts[tokenizer.start_id], texts[tokenizer.end_id]
-    theirs.add_special_tokens(
-        [library.AddedToken(text, special=True, normalized=False) for text in texts.values()]
-    )
-    if tokenizer.prompt_start:
-        theirs.post_processor = library.processors.TemplateProcessing(
-            single=[start, "$A"],
-            pair=[start, "$A", f"{start}:1", "$B:1"],
-            special_tokens=[(start, tokenizer.start_id)],
-        )
     named: JsonObject = {"bos_token": start, "eos_token": end}
     config: JsonObject = {
         # Taken as it is: classes of architectures put parts of their own into tokenizer.json.
@@ -76,12 +72,23 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
+    if given:
+        return {**given, CONFIG_FILE: _json(config)}
+    theirs.add_special_tokens(
+        [library.AddedToken(text, special=True, normalized=False) for text in texts.values()]
+    )
+    if tokenizer.prompt_start:
+        theirs.post_processor = library.processors.TemplateProcessing(
+            single=[start, "$A"],
+            pair=[start, "$A", f"{start}:1", "$B:1"],
+            special_tokens=[(start, tokenizer.start_id)],
+        )
     # Converters of other programs read SentencePiece's own file.
     sentencepiece = tokenizer.bundled_as == "sentencepiece"
     return {
-        **({MODEL_FILE: tokenizer.bundle_file()} if sentencepiece else {}),
+        **({MODEL_FILES[0]: tokenizer.bundle_file()} if sentencepiece else {}),
         JSON_FILE: theirs.to_str(pretty=True).encode(),
-        _CONFIG_FILE: _json(config),
+        CONFIG_FILE: _json(config),
         "special_tokens_map.json": _json(named),
     }
 
@@ -95,11 +102,20 @@ def original_files(folder: str) -> dict[str, bytes]:
     path = os.path.join(folder, "config.json")
     if not os.path.isfile(path) or "model_type" not in read_json(path, "the model's config"):
         return {}
+    return files_beside(folder)
+
+
+def files_beside(folder: str) -> dict[str, bytes]:
+    """Returns the files of a folder, local or remote, that belong to a tokenizer, by name.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     paths = {name: os.path.join(folder, name) for name in ORIGINALS}
     return {
         name: read_bytes(path, "the tokenizer's file")
         for name, path in paths.items()
-        if os.path.isfile(path)
+        if exists(path)
     }
 
 

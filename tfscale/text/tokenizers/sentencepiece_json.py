@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tfscale.errors import ExportError
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
-from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model
+from tfscale.text.tokenizers.sentencepiece_models import parse_model
+from tfscale.text.tokenizers.spellings import SPACE_MARK
 
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from tfscale.config import SentencePieceModel
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers.special import CHAT_MARK
+from tfscale.text.tokenizers.spellings import SPACE_MARK
 from tfscale.text.tokenizers.training import PIECE_CHARACTERS, training_sentences
 from tfscale.text.tokenizers.training_options import SizeError
 
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
-
-SPACE_MARK = "\u2581"
-"""How SentencePiece writes a space in its pieces."""
 
 # Fixed, because the sums of unigram training are grouped by thread: the model must not depend on
 # the machine's cores.

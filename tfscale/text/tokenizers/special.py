@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfscale.errors import PromptError, TokenizerError
+from tfscale.errors import PromptError
 from tfscale.files.json_text import JsonObject
 
 CHAT_MARK = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_\w+>")
@@ -139,26 +139,6 @@ def few(tokens: Mapping[str, int]) -> str:
     names = list(tokens)
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return (", ".join(names[:8]) or "none") + more
-
-
-def ids_of_stops(texts: Sequence[str], tokens: Mapping[str, int], name: str) -> list[int]:
-    """Returns the ids of special tokens that end a completion.
-
-    Args:
-        texts: of the tokens, such as `<|eot_id|>`.
-        tokens: text -> id of the tokenizer's special tokens.
-        name: of the tokenizer, for the message.
-
-    Raises:
-        TokenizerError: a text is not one of them.
-    """
-    for text in texts:
-        if text not in tokens:
-            raise TokenizerError(
-                f"{text!r} is not a special token of {name}, whose special tokens"
-                f" are {few(tokens)}; a text that ends a completion is given to generate, as stop"
-            )
-    return [tokens[text] for text in texts]
 
 
 def turns_end_with(tokens: Mapping[str, int], stop_ids: Sequence[int]) -> list[str]:

@@ -13,7 +13,9 @@ from tfscale.files.json_text import JsonObject
 from tfscale.text.tokenizers.hugging_face import byte_characters
 
 SPACE_MARK = "\u2581"
-_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""How SentencePiece writes a space in its pieces."""
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""How it writes a byte."""
 # What the library's `cleanup` of WordPiece writes, in its order.
 _CLEANED = (
     (" .", "."),
@@ -74,7 +76,7 @@ class MarkSpelling:
     adds_spaces = False
 
     def __call__(self, piece: str, first: bool) -> bytes:
-        match = _BYTE_PIECE.fullmatch(piece) if self.byte_pieces else None
+        match = BYTE_PIECE.fullmatch(piece) if self.byte_pieces else None
         if match:
             text = bytes((int(match[1], 16),))
         elif first and self.stripped is None:

@@ -12,33 +12,32 @@ from tfscale.text.tokenizers.lost import difference_bits, utf8_length
 from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.streaming import StreamDecoder
 
-_KEPT = "huggingface_"
-"""Before the name of a file that was beside the model: ours has one of the same name."""
-
 
 class TakenTokenizer(Tokenizer):
-    """A tokenizer that somebody else made: one file that its library reads, and others beside it.
+    """A tokenizer that somebody else made: one file that its library reads.
+
+    Files that lay beside it, such as `tokenizer_config.json`, are in `original`.
 
     Args:
         model: the content of the file.
         end_token: the token that follows every document, as the vocabulary spells it; None where
             the file itself says which.
-        beside: further files to keep, such as `tokenizer_config.json`, by the names that they had.
+        name: what the file was called; None, or a name that is none of `model_files`, for the
+            first of them.
 
     Attributes:
-        model_file: the name of the file.
+        model_files: names of such a file; the first is that in our folders.
     """
 
-    model_file: ClassVar[str]
+    model_files: ClassVar[tuple[str, ...]]
     made_of_barred: ClassVar[tuple[str, ...]] = ()
     """Cached properties that go by `barred`."""
     end_token: str
     _pieces: list[str]
 
-    def __init__(
-        self, model: bytes, end_token: str | None = None, beside: Mapping[str, bytes] | None = None
-    ):
-        self.model, self.beside = model, dict(beside or {})
+    def __init__(self, model: bytes, end_token: str | None = None, name: str | None = None):
+        self.model = model
+        self._name = name if name in self.model_files else self.model_files[0]
         self._read(end_token)
 
     @abc.abstractmethod
@@ -104,21 +103,19 @@ class TakenTokenizer(Tokenizer):
         return self.model
 
     def to_config(self) -> dict[str, object]:
-        named = {"end_token": self.end_token, "special_tokens": self.special_tokens}
+        named: dict[str, object] = {"end_token": self.end_token}
+        named["special_tokens"] = self.special_tokens
+        if self._name != self.model_files[0]:
+            named["original_name"] = self._name
         return super().to_config() | named
 
     def files(self) -> dict[str, bytes]:
-        kept = {_KEPT + name: content for name, content in self.beside.items()}
-        return {self.model_file: self.model, **kept}
+        return {self.model_files[0]: self.model}
 
     def given_files(self) -> dict[str, bytes]:
-        return {self.model_file: self.model, **self.beside}
+        return {self._name: self.model, **self.original}
 
     @classmethod
     def from_files(cls, config: Mapping[str, object], files: dict[str, bytes]) -> Self:
-        beside = {
-            name.removeprefix(_KEPT): content
-            for name, content in files.items()
-            if name != cls.model_file
-        }
-        return cls(files[cls.model_file], str(config["end_token"]), beside)
+        name = str(config.get("original_name", ""))
+        return cls(files[cls.model_files[0]], str(config["end_token"]), name)

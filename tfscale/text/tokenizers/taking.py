@@ -8,18 +8,19 @@ from tfscale.files.json_text import parse_json
 from tfscale.files.paths import exists, read_bytes
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.given_names import (
-    BESIDE,
+    CONFIG_FILE,
+    GENERATION_FILE,
     GivenNames,
     end_among,
     names_in,
 )
+from tfscale.text.tokenizers.hub_files import files_beside
 from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
-from tfscale.text.tokenizers.special import ENDS_A_TURN, SpecialTokens
+from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.streaming import StreamDecoder
 from tfscale.text.tokenizers.taken import TakenTokenizer
 
-_SENTENCEPIECE = ("tokenizer.model", "spiece.model")
 _TRIED = "The quick  brown fox,\n\t12345 isn't naïve; 你好 🙂 ไทย\u00a0x"
 
 
@@ -29,9 +30,9 @@ def file_of(path: str) -> str | None:
     Args:
         path: a folder with tokenizer.json, tokenizer.model or spiece.model, or such a file.
     """
-    if os.path.basename(path) == HuggingFaceFile.model_file or path.endswith(".model"):
+    if os.path.basename(path) in HuggingFaceFile.model_files or path.endswith(".model"):
         return path
-    for name in (HuggingFaceFile.model_file, *_SENTENCEPIECE):
+    for name in (*HuggingFaceFile.model_files, *SentencePieceFile.model_files):
         if exists(os.path.join(path, name)):
             return os.path.join(path, name)
     return None
@@ -57,74 +58,72 @@ def take(path: str) -> Tokenizer:
     Example:
         take("SmolLM2-135M/tokenizer.json").stop_ids
     """
-    folder = os.path.dirname(path)
+    folder, file = os.path.split(path)
     try:
         model = read_bytes(path, "the tokenizer's file")
-        beside = {
-            name: read_bytes(os.path.join(folder, name), "the tokenizer's file")
-            for name in BESIDE
-            if exists(os.path.join(folder, name))
-        }
+        kept = files_beside(folder)
+        generation = os.path.join(folder, GENERATION_FILE)
+        ends = read_bytes(generation, "the model's file") if exists(generation) else b"{}"
     except DataError as error:
         raise TokenizerError(str(error)) from error
-    _leave_ours(beside)
-    names = names_in(beside, folder or ".")
+    kept.pop(file, None)
+    _leave_ours(kept)
+    names = names_in(kept | {GENERATION_FILE: ends}, folder or ".")
     try:
-        if os.path.basename(path) == HuggingFaceFile.model_file:
-            return _hugging_face(model, beside, names, path)
-        return _sentencepiece(model, beside, names)
+        if file in HuggingFaceFile.model_files:
+            tokenizer = _hugging_face(model, names, path)
+        else:
+            tokenizer = _sentencepiece(model, names, file)
+        tokenizer.original = kept
+        return _checked(tokenizer)
     except TokenizerError as error:
         raise TokenizerError(f"{path} is not taken: {error}") from error
 
 
 def _leave_ours(beside: dict[str, bytes]) -> None:
     try:
-        if is_ours(parse_json(beside.get("tokenizer_config.json", b"").decode())):
-            del beside["tokenizer_config.json"]
+        if is_ours(parse_json(beside.get(CONFIG_FILE, b"").decode())):
+            del beside[CONFIG_FILE]
     except ValueError:
         return  # It is not JSON, which is said by whoever reads the names in it.
 
 
-def _hugging_face(
-    model: bytes, beside: dict[str, bytes], names: GivenNames, path: str
-) -> Tokenizer:
+def _hugging_face(model: bytes, names: GivenNames, path: str) -> TakenTokenizer:
     end = names.end
     if end is None:
         pieces = HuggingFaceFile.pieces_of(model)
         if missing := [id for id in names.stop_ids if id not in pieces]:
             raise TokenizerError(f"generation_config.json ends with id {missing[0]}, no token's")
         end = pieces[names.stop_ids[0]] if names.stop_ids else end_among(pieces.values(), path)
-    tokenizer = HuggingFaceFile(model, end, beside)
+    tokenizer = HuggingFaceFile(model, end)
     before = tokenizer.put_before()
     start = before if names.start is None else tokenizer.id_of(names.start)
-    return _checked(
-        tokenizer.with_special(
-            SpecialTokens(
-                start_id=start,
-                in_prompts=start is not None and (start == before or bool(names.starts)),
-                stop_ids=_stops(tokenizer, names),
-            )
+    return tokenizer.with_special(
+        SpecialTokens(
+            start_id=start,
+            in_prompts=start is not None and (start == before or bool(names.starts)),
+            stop_ids=names.stop_ids,
         )
     )
 
 
-def _sentencepiece(model: bytes, beside: dict[str, bytes], names: GivenNames) -> Tokenizer:
-    tokenizer = SentencePieceFile(model, names.end, beside)
+def _sentencepiece(model: bytes, names: GivenNames, file: str) -> TakenTokenizer:
+    tokenizer = SentencePieceFile(model, names.end, file)
+    known = range(tokenizer.vocabulary_size)
+    for text, id in names.added.items():
+        if type(id) is not int or id not in known or tokenizer.piece(id) != text:
+            raise TokenizerError(
+                f"added_tokens.json beside it gives {text!r} the id {id!r}, which the model itself"
+                " does not; take a tokenizer.json, which holds both"
+            )
     start = tokenizer.own_start_id if names.start is None else tokenizer.id_of(names.start)
-    return _checked(
-        tokenizer.with_special(
-            SpecialTokens(
-                start_id=start,
-                in_prompts=start is not None and names.starts is not False,
-                stop_ids=_stops(tokenizer, names),
-            )
+    return tokenizer.with_special(
+        SpecialTokens(
+            start_id=start,
+            in_prompts=start is not None and names.starts is not False,
+            stop_ids=names.stop_ids,
         )
     )
-
-
-def _stops(tokenizer: HuggingFaceFile | SentencePieceFile, names: GivenNames) -> tuple[int, ...]:
-    turns = [id for text, id in tokenizer.special_tokens.items() if ENDS_A_TURN.fullmatch(text)]
-    return tuple(dict.fromkeys([*names.stop_ids, *turns]))
 
 
 def _checked(tokenizer: TakenTokenizer) -> Tokenizer:

@@ -25,12 +25,12 @@ class HuggingFaceFile(TakenTokenizer):
 
     Ids are those of `encode(text, add_special_tokens=False)` with `encode_special_tokens`: a text
     does not spell special tokens unless `encode` is asked to parse them. Nothing is cut off or
-    filled up, whatever the file says of truncation and padding. All files stay as they were.
+    filled up, whatever the file says of truncation and padding. The file stays as it was.
 
     Args:
         model: the content of `tokenizer.json`.
         end_token: the token that follows every document, as the vocabulary spells it.
-        beside: further files to keep, such as `tokenizer_config.json`, by the names that they had.
+        name: what the file was called.
 
     Raises:
         TokenizerError: `tokenizers` is not installed, or the content is not such a file.
@@ -38,7 +38,7 @@ class HuggingFaceFile(TakenTokenizer):
 
     kind = "huggingface"
     bundled_as = "hugging_face"
-    model_file = "tokenizer.json"
+    model_files = ("tokenizer.json",)
 
     def _read(self, end_token: str | None) -> None:
         self._content = read_content(self.model)

@@ -1,7 +1,6 @@
 """SentencePiece (Kudo and Richardson 2018), set up so that every text comes back exactly."""
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -11,15 +10,15 @@ from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
-from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model, train_model
+from tfscale.text.tokenizers.sentencepiece_models import parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
+from tfscale.text.tokenizers.spellings import BYTE_PIECE, SPACE_MARK
 from tfscale.text.tokenizers.training_options import TrainingOptions
 from tfscale.text.tokenizers.vocabulary import UNKNOWN_TEXT
 
 _ARRAY_FROM = 200
 """Characters of a text from which the library's arrays are faster than its lists: an array takes
 more than a microsecond, a list some 30 ns for each token."""
-_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 @register
@@ -75,7 +74,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _piece_bytes(self, id: int, piece: str) -> bytes:
         if self._processor.is_byte(id):
-            match = _BYTE_PIECE.fullmatch(piece)
+            match = BYTE_PIECE.fullmatch(piece)
             if match is None:
                 raise TokenizerError(
                     f"the SentencePiece model has a byte that is spelt {piece!r}, not such as"

@@ -7,8 +7,9 @@ from typing import Any
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.sentencepiece_models import SPACE_MARK, parse_model
+from tfscale.text.tokenizers.sentencepiece_models import parse_model
 from tfscale.text.tokenizers.special import CHAT_MARK, split_at_special
+from tfscale.text.tokenizers.spellings import SPACE_MARK
 from tfscale.text.tokenizers.taken import TakenTokenizer
 
 _HEAD = 64
@@ -27,7 +28,7 @@ class SentencePieceFile(TakenTokenizer):
     Args:
         model: the serialized model.
         end_token: the piece that follows every document; None for the model's own.
-        beside: further files to keep, such as `tokenizer_config.json`, by the names that they had.
+        name: what the file was called.
 
     Raises:
         TokenizerError: `sentencepiece` is not installed, the bytes are not a whole model, or it has
@@ -37,7 +38,7 @@ class SentencePieceFile(TakenTokenizer):
     kind = "sentencepiece_file"
     lossless = False
     bundled_as = "sentencepiece"
-    model_file = "tokenizer.model"
+    model_files = ("tokenizer.model", "spiece.model")
     made_of_barred = ("_reader", "_continuing", "_after_space", "_exact")
 
     def _read(self, end_token: str | None) -> None:
