@@ -162,3 +162,15 @@ def test_the_end_token_is_not_the_unknown_one_where_all_bytes_are_known(tmp_path
     tokenizer = load_tokenizer(str(tmp_path))
     assert tokenizer.unknown_id is None and tokenizer.lossless
     assert tokenizer.end_id not in tokenizer.encode("a<|endoftext|>b")
+
+
+def test_an_end_token_that_the_library_does_not_find_is_parsed(tmp_path):
+    """The files beside tokenizer.json name it, and it is a piece like any other there."""
+    content = json.loads(HUGGING_FACE["gpt2"](DOCUMENTS))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "he"}')
+    tokenizer = load_tokenizer(str(tmp_path))
+    ids = tokenizer.encode("athe b<|endoftext|>", parse_special=True)
+    last = tokenizer.special_tokens["<|endoftext|>"]
+    assert ids == [*tokenizer.encode("at"), tokenizer.end_id, *tokenizer.encode(" b"), last]
+    assert tokenizer.end_id not in tokenizer.encode("athe b")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.lost import difference_bits, utf8_length
-from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.special import SpecialTokens, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
 
 
@@ -71,6 +71,15 @@ class TakenTokenizer(Tokenizer):
         for cached in ("barred", *self.made_of_barred):
             other.__dict__.pop(cached, None)
         return other
+
+    def _parse(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for number, part in enumerate(split_at_special(text, self.special_tokens)):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self.encode_continued(part) if number else self.encode_batch([part])[0]
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         silent = {*self.special_tokens.values()}

@@ -153,6 +153,9 @@ class HuggingFaceFile(TakenTokenizer):
         return self.unknown_id
 
     def _parse(self, text: str) -> list[int]:
+        added = self._content.get("added_tokens") or []
+        if not {*self.special_tokens.values()} <= {token["id"] for token in added}:
+            return super()._parse(text)
         # Cut for the error of a mark that is no token; the library itself finds those that are,
         # with the white space that they take.
         list(split_at_special(text, self.special_tokens))

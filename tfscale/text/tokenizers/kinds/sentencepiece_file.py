@@ -8,7 +8,7 @@ from typing import Any
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.sentencepiece_models import parse_model
-from tfscale.text.tokenizers.special import CHAT_MARK, split_at_special
+from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.spellings import SPACE_MARK
 from tfscale.text.tokenizers.taken import TakenTokenizer
 
@@ -124,15 +124,6 @@ class SentencePieceFile(TakenTokenizer):
         if self.trims_start and self._exact.normalize(text[:_HEAD]).startswith((SPACE_MARK, " ")):
             reader = self._after_space
         ids: list[int] = reader.encode(text)
-        return ids
-
-    def _parse(self, text: str) -> list[int]:
-        ids: list[int] = []
-        for number, part in enumerate(split_at_special(text, self.special_tokens)):
-            if isinstance(part, int):
-                ids.append(part)
-            else:
-                ids += self.encode_continued(part) if number else self.encode_batch([part])[0]
         return ids
 
     def _decode(self, ids: list[int]) -> str:
