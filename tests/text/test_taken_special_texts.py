@@ -147,6 +147,13 @@ def test_an_end_token_that_texts_spell_in_any_case_is_refused(tmp_path, name, pi
     assert "\n" not in str(error.value)
 
 
+def test_an_unknown_token_that_ends_a_text_is_refused(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model(DOCUMENTS, "llama2"))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
+    with pytest.raises(TokenizerError, match="'<unk>', which ends a text, also stands for"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_an_end_token_of_one_character_of_a_tokenizer_json_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(HUGGING_FACE["gpt2"](DOCUMENTS))
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "a"}')

@@ -129,10 +129,11 @@ def _sentencepiece(model: bytes, names: GivenNames, file: str) -> TakenTokenizer
 def _checked(tokenizer: TakenTokenizer) -> Tokenizer:
     """Refuses a tokenizer whose tokens, spelled one by one, are not what its library makes of all
     of them; or one by which a text spells a token that ends it."""
-    if tokenizer.unknown_id in (tokenizer.end_id, *tokenizer.special.stop_ids):
+    unknown = tokenizer.unknown_id
+    if unknown is not None and unknown in tokenizer.stop_ids:
         raise TokenizerError(
-            f"{tokenizer.piece(tokenizer.end_id)!r}, which ends a text, also stands for what is not"
-            " in the vocabulary; name another end token"
+            f"{tokenizer.piece(unknown)!r}, which ends a text, also stands for what is not in the"
+            " vocabulary; name another end token"
         )
     for id in sorted(tokenizer.barred):
         piece = tokenizer.piece(id)
