@@ -80,7 +80,7 @@ def from_keras_hub(
             put_on_disk(backbone, folder)
         with weights_from_files():
             network = TransformerLM(config)
-        reader.read(network)
+            reader.read(network)
     _check_same(network, type(backbone), ids, places, expected)
     if precision == "float32":
         return network
@@ -88,11 +88,11 @@ def from_keras_hub(
         put_on_disk(network, folder)
         with weights_from_files():
             lower = TransformerLM(config, precision=precision)
-        for target, weight in zip(lower.weights, network.weights, strict=True):
-            if len(target.shape) == 2:
-                assign_rows(target, weight)
-            else:
-                target.assign(np.asarray(weight))
+            for target, weight in zip(lower.weights, network.weights, strict=True):
+                if len(target.shape) == 2:
+                    assign_rows(target, weight)
+                else:
+                    target.assign(np.asarray(weight))
     return lower
 
 
