@@ -64,7 +64,11 @@ def test_a_file_has_the_formats_of_the_recipe(registered):
         (WeightFormat(8, axis=1), {"rounds": True}, "axis=1.* would have it as .*axis=0"),
         (WeightFormat(8, block=32), {"rounds": True, "tables": WeightFormat(8, 1)}, "block=32"),
         (WeightFormat(4, block=16), {"rounds": True, "tables": WeightFormat(8, 1)}, "block=16"),
-        (WeightFormat(4), {"rounds": True, "tables": WeightFormat(8, 1)}, "bits=4, axis=0, block=0"),
+        (
+            WeightFormat(4),
+            {"rounds": True, "tables": WeightFormat(8, 1)},
+            "bits=4, axis=0, block=0",
+        ),
         (WeightFormat(8), {"rounds": True, "tables": WeightFormat(16)}, "embeddings as .*bits=16"),
     ],
 )
