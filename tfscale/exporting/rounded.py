@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfscale.compat.keras_weights import StoredValues
 from tfscale.config import Quantization
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.launching.interruption import signals_wait
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import store, weight_formats
@@ -47,7 +47,9 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
         kept: list[tuple[keras.Variable, StoredValues]] = []
         try:
             for index, weight in enumerate(changed):
-                kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
+                with scratch_writes():
+                    values = StoredValues(weight, os.path.join(folder, str(index)))
+                kept.append((weight, values))
                 weight.assign(_rounded(weight, formats[weight.path]))
             yield
         finally:
