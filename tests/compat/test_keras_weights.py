@@ -1,5 +1,7 @@
 """Private names of Keras by which weights are read and written part by part."""
 
+import os
+import re
 import threading
 
 import keras
@@ -101,6 +103,43 @@ def test_layers_may_store_weights_in_their_own_way(tmp_path):
         loaded = keras.saving.load_model(path, {"Halves": Halves}, compile=False)
     np.testing.assert_array_equal(loaded.weights[0].numpy(), model.weights[0].numpy())
     assert loaded.weights[1].numpy().any()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Looking(keras.layers.Layer):
+    """Sees what lies in a folder while its weights are written and read."""
+
+    folder, seen = ".", ()
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 11))
+
+    def call(self, inputs):
+        return inputs @ self.kernel
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        type(self).seen += (sorted(os.listdir(self.folder)),)
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        type(self).seen += (sorted(os.listdir(self.folder)),)
+
+
+def test_temporary_copies_lie_beside_the_file(tmp_path, monkeypatch):
+    """As docs/memory.md says."""
+    monkeypatch.setattr(Looking, "folder", tmp_path)
+    monkeypatch.setattr(Looking, "seen", ())
+    path = str(tmp_path / "model.keras")
+    model = keras.Sequential([keras.Input((30,)), Looking()])
+    with weights_to_files():
+        model.save(path)
+    with weights_from_files():
+        keras.saving.load_model(path, compile=False)
+    assert len(Looking.seen) == 2
+    for names in Looking.seen:
+        assert names[0] == "model.keras" and re.fullmatch(r"tmp\w{8}", names[1]), names
+    assert os.listdir(tmp_path) == ["model.keras"]
 
 
 def test_weights_in_several_files_are_read(tmp_path):
