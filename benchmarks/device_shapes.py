@@ -12,14 +12,15 @@ The weights are random: no value changes how long a product takes. Kinds are flo
 llama.cpp runs with its defaults: a cache of float16, and its own choice of attention; ours has a
 cache of float32.
 
-Each side is a process of its own, in turn, `--rounds` times, and the best round counts. Speeds are
-per second of the processor's time, in which other programs count for less than by the clock; with
-several threads they are by the clock. Memory is what a side's resident memory rose by after its
+Each side is a process of its own, in turn, `--rounds` times. A row shows the best round of each
+side; its ratio, by which it is judged, is the median of the rounds' ratios. Speeds are per second
+of the processor's time, in which other programs count for less than by the clock; with several
+threads they are by the clock. Memory is what a side's resident memory rose by after its
 imports, once it has read a prompt and decoded. `--folder` keeps the files for the next run.
 """
 
 import argparse
-import ctypes
+import contextlib
 import json
 import os
 import re
@@ -35,6 +36,8 @@ from rich.console import Console
 from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.rounds import measure
 from benchmarks.table import Row, Wanted, show
+from tfscale.files.paths import atomic_write
+from tfscale.files.temporary import temporary_folder
 
 CONTEXT = 256
 PROMPT = [7 + 13 * place % 500 for place in range(32)]
@@ -63,7 +66,7 @@ KINDS = {"float32": ("none", "F32"), "int8": ("int8", "Q8_0"), "int4": ("int4", 
 """Kind -> recipe of ours, type of GGUF."""
 
 FIGURES = [("decode", "tokens/s", max), ("first_token", "ms", min), ("memory", "of the file", max)]
-"""What is measured, in which unit, and which round of several counts."""
+"""What is measured, in which unit, and which round of several is shown."""
 WANTED = {
     kind: {
         "decode": Wanted(">=", 0.9 if kind == "float32" else 1.0),
@@ -81,7 +84,8 @@ def write_tflite(shape: str, kind: str, path: str) -> dict[str, Any]:
 
     config = tfscale.preset("llama-nano", sequence_length=CONTEXT, **SHAPES[shape])
     content = export_tflite(tfscale.build_network(config, seed=3), KINDS[kind][0])  # type: ignore[arg-type]
-    Path(path).write_bytes(content)
+    with atomic_write(path) as file:
+        file.write(content)
     return {"bytes": len(content)}
 
 
@@ -89,11 +93,25 @@ def write_gguf(shape: str, kind: str, path: str) -> dict[str, Any]:
     """Writes a GGUF file of architecture `llama`, without a tokenizer."""
     import gguf
 
+    # The writer opens its file itself, by the name.
+    with temporary_folder(path) as folder:
+        temporary = os.path.join(folder, os.path.basename(path))
+        with contextlib.closing(gguf.GGUFWriter(temporary, "llama")) as writer:
+            _fill(writer, shape, kind)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        os.replace(temporary, path)
+    return {"bytes": os.path.getsize(path)}
+
+
+def _fill(writer: Any, shape: str, kind: str) -> None:
+    import gguf
+
     size = SHAPES[shape]
     width, inner = size["hidden_dim"], size["feed_forward_dim"]
     head = width // size["num_heads"]
     narrow = head * size["num_kv_heads"]
-    writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(width)
     writer.add_block_count(size["num_layers"])
@@ -128,11 +146,6 @@ def write_gguf(shape: str, kind: str, path: str) -> dict[str, Any]:
         }
         for name, (rows, columns) in matrices.items():
             matrix(f"blk.{layer}.{name}.weight", rows, columns, form)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return {"bytes": os.path.getsize(path)}
 
 
 class LlamaCppDecoder(LlamaCpp):
@@ -140,13 +153,11 @@ class LlamaCppDecoder(LlamaCpp):
 
     def __init__(self, path: str, folder: str, threads: int):
         super().__init__(path, folder, CONTEXT, threads)
+
+    def _context_options(self, context: int, threads: int) -> Any:
         options = self._llama.llama_context_default_params()
-        options.n_ctx, options.n_threads, options.n_threads_batch = CONTEXT, threads, threads
-        self._llama.llama_free(self._context)
-        self._context = self._llama.llama_init_from_model(self._model, options)
-        batch = self._llama.llama_batch_get_one
-        batch.restype = self._llama.llama_decode.argtypes[1]
-        batch.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+        options.n_ctx, options.n_threads, options.n_threads_batch = context, threads, threads
+        return options
 
     def feed(self, ids: Sequence[int]) -> np.ndarray:
         """Reads tokens after those before; returns the logits (V,) after the last."""

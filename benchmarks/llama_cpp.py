@@ -13,6 +13,7 @@ import functools
 import glob
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -99,6 +100,7 @@ def _load(folder: str) -> ctypes.CDLL:
         "llama_get_memory": (pointer, [pointer]),
         "llama_memory_clear": (None, [pointer, ctypes.c_bool]),
         "llama_batch_init": (_Batch, [size, size, size]),
+        "llama_batch_get_one": (_Batch, [pointer, size]),
         "llama_batch_free": (None, [_Batch]),
         "llama_decode": (size, [pointer, _Batch]),
         "llama_get_logits": (ctypes.POINTER(ctypes.c_float), [pointer]),
@@ -142,16 +144,23 @@ class LlamaCpp:
         )
         if not self._model:
             raise RuntimeError("".join(_LOGGED[-8:]))
+        options = self._context_options(context, threads)
+        self._context = self._llama.llama_init_from_model(self._model, options)
+        if not self._context:
+            refused = "".join(_LOGGED[-8:])
+            self.close()
+            raise RuntimeError(refused)
+        self._vocabulary = self._llama.llama_model_get_vocab(self._model)
+        self.vocabulary_size = self._llama.llama_vocab_n_tokens(self._vocabulary)
+        self._position = 0
+
+    def _context_options(self, context: int, threads: int) -> Any:
+        """Returns the structure of what the context is made with."""
         options = self._llama.llama_context_default_params()
         options.n_ctx = options.n_batch = options.n_ubatch = context
         options.n_threads = options.n_threads_batch = threads
         options.flash_attention, options.type_k, options.type_v = 0, _FLOAT32, _FLOAT32
-        self._context = self._llama.llama_init_from_model(self._model, options)
-        if not self._context:
-            raise RuntimeError("".join(_LOGGED[-8:]))
-        self._vocabulary = self._llama.llama_model_get_vocab(self._model)
-        self.vocabulary_size = self._llama.llama_vocab_n_tokens(self._vocabulary)
-        self._position = 0
+        return options
 
     def close(self) -> None:
         """Frees what llama.cpp holds."""
@@ -216,12 +225,18 @@ class LlamaCpp:
         return space[:count].tolist()
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        """Returns the bytes of the text of ids."""
+        """Returns the bytes of the text of ids.
+
+        Raises:
+            RuntimeError: they are longer than 64 for each id.
+        """
         given = np.asarray(ids, np.int32)
         text = ctypes.create_string_buffer(64 * len(ids) + 64)
         count = self._llama.llama_detokenize(
             self._vocabulary, given.ctypes.data, len(ids), text, len(text), False, False
         )
+        if count < 0:
+            raise RuntimeError(f"llama_detokenize returned {count}")
         return text.raw[:count]
 
     def stops_at(self, id: int) -> bool:

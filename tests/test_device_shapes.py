@@ -1,12 +1,17 @@
 """The benchmark beside llama.cpp: the files of its shapes, and rows that follow from the figures."""
 
 import argparse
+import errno
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import tfscale
 from benchmarks import device_shapes
+from tfscale.errors import TfscaleError
+from tfscale.exporting import tflite
 
 TINY = {
     "hidden_dim": 64,
@@ -18,6 +23,10 @@ TINY = {
 }
 
 
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize(
     ("kind", "table", "matrices"),
     [("float32", "F32", "F32"), ("int8", "Q8_0", "Q8_0"), ("int4", "Q8_0", "Q4_0")],
@@ -26,7 +35,9 @@ def test_a_gguf_file_has_the_tensors_of_its_shape(kind, table, matrices, tmp_pat
     gguf = pytest.importorskip("gguf")
     monkeypatch.setitem(device_shapes.SHAPES, "tiny", TINY)
     path = str(tmp_path / "model.gguf")
-    device_shapes.write_gguf("tiny", kind, path)
+    written = device_shapes.write_gguf("tiny", kind, path)
+    assert written == {"bytes": (tmp_path / "model.gguf").stat().st_size}
+    assert os.listdir(tmp_path) == ["model.gguf"]
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     assert len(tensors) == 2 + 2 * 9
     # Sizes are written with the inner dimension first.
@@ -34,6 +45,32 @@ def test_a_gguf_file_has_the_tensors_of_its_shape(kind, table, matrices, tmp_pat
     assert tensors["blk.0.ffn_down.weight"].shape.tolist() == [96, 64]
     assert tensors["token_embd.weight"].tensor_type.name == table
     assert tensors["blk.0.ffn_up.weight"].tensor_type.name == matrices
+
+
+def test_a_file_that_is_not_whole_never_has_its_name(tmp_path, monkeypatch):
+    gguf = pytest.importorskip("gguf")
+    monkeypatch.setitem(device_shapes.SHAPES, "tiny", TINY)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"of an earlier run")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", stop)
+    with pytest.raises(KeyboardInterrupt):
+        device_shapes.write_gguf("tiny", "float32", str(path))
+    assert path.read_bytes() == b"of an earlier run" and os.listdir(tmp_path) == ["model.gguf"]
+    # Ours, on a full disk.
+    monkeypatch.setattr(tflite, "export_tflite", lambda *_: b"of this run")
+    monkeypatch.setattr(tfscale, "preset", lambda *_, **__: None)
+    monkeypatch.setattr(tfscale, "build_network", lambda *_, **__: None)
+    assert device_shapes.write_tflite("tiny", "float32", str(path)) == {"bytes": 11}
+    assert path.read_bytes() == b"of this run"
+    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(tflite, "export_tflite", lambda *_: b"of a full disk")
+    with pytest.raises(TfscaleError, match="no space left"):
+        device_shapes.write_tflite("tiny", "float32", str(path))
+    assert path.read_bytes() == b"of this run" and os.listdir(tmp_path) == ["model.gguf"]
 
 
 def test_a_side_reports_what_its_decoder_did(tmp_path):

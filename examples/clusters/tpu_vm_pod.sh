@@ -21,7 +21,7 @@ gcloud compute tpus tpu-vm ssh "$NAME" --zone "$ZONE" --worker 0 --command "
   . tfscale-env/bin/activate
   pip install tensorflow-tpu==2.20.0 'libtpu>=0.0.14,<0.0.32' keras==3.15.1
   pip install --no-deps tensorflow-text==2.20.1 keras-hub==0.32.0 keras-nlp==0.32.0 tf_keras==2.20.1 tensorflow-model-optimization==0.8.1
-  pip install 'ai-edge-litert>=2.3,<3' 'litert-quantizer>=0.11,<0.12' 'sentencepiece>=0.2.1,<0.3' 'tokenizers>=0.22,<1' 'jsonargparse>=4.53,<5' 'PyYAML>=6' 'rich>=13' 'matplotlib>=3.9' 'jinja2>=3.1' 'tensorboard>=2.20' 'setuptools>=77' 'dm-tree>=0.1.8' mock regex 'kagglehub!=1.0.1' kagglesdk==0.1.28
+  pip install 'ai-edge-litert>=2.3,<2.4' 'litert-quantizer>=0.11,<0.12' 'sentencepiece>=0.2.1,<0.3' 'tokenizers>=0.22,<1' 'jsonargparse>=4.53,<5' 'PyYAML>=6' 'rich>=13' 'matplotlib>=3.9' 'jinja2>=3.1' 'tensorboard>=2.20' 'setuptools>=77' 'dm-tree>=0.1.8' mock regex 'kagglehub!=1.0.1' kagglesdk==0.1.28
   pip install --no-deps ./tfscale
   export TPU_NAME=$NAME TPU_LOAD_LIBRARY=0
   tfscale train --data $BUCKET/data --output $BUCKET/run --train.strategy tpu --train.precision mixed_bfloat16 --train.global_batch_size 1024 --train.steps 20000

@@ -4,9 +4,13 @@ import ctypes
 import gc
 import os
 import re
+import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ai_edge_litert
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -20,6 +24,32 @@ from tfscale.device.session import CompiledSession, InterpreterSession, open_ses
 from tfscale.errors import ExportError
 
 IDS = np.random.default_rng(0).integers(0, 257, CONTEXT).tolist()
+ENDS_WHILE_A_THREAD_DECODES = """
+import atexit, threading
+
+fed = threading.Event()
+
+def two_more_calls():
+    for _ in range(2):
+        fed.clear()
+        assert fed.wait(60)
+
+# What is registered first runs last: after all that is done with a model when a process ends.
+atexit.register(two_more_calls)
+
+import sys
+from tfscale.device.decoder import LiteRTDecoder
+
+decoder = LiteRTDecoder(sys.argv[1])
+
+def decode():
+    while True:
+        decoder.reset()
+        decoder.feed([1, 2, 3, 4, 5, 6])
+        fed.set()
+
+threading.Thread(target=decode, daemon=True).start()
+"""
 CACHES = {f"kv_cache_{part}_{layer}" for part in "kv" for layer in range(2)}
 
 
@@ -61,7 +91,7 @@ def test_where_the_package_has_no_library_the_interpreter_gives_the_same_logits(
     expected = all_logits(LiteRTDecoder(quantized.file))
     monkeypatch.setattr(litert, "library", lambda: None)
     decoder = LiteRTDecoder(quantized.file)
-    assert isinstance(decoder._session, InterpreterSession)
+    assert isinstance(decoder.session, InterpreterSession)
     np.testing.assert_array_equal(all_logits(decoder), expected)
 
 
@@ -144,6 +174,7 @@ def test_weights_are_packed_once_for_all_signatures_and_freed_with_the_model(tmp
     exported = write_export(str(tmp_path / "export"), build_network(config, seed=1), tokenizer)
     file = os.path.getsize(exported.file) // 1024
     assert file > 30_000
+    gc.collect()  # What earlier tests held counts neither before nor after.
     before = shared_memory()
     model = load(exported.directory)
     decoder = model.decoder()
@@ -163,3 +194,86 @@ def test_a_file_that_litert_refuses_is_named(quantized, tmp_path):
     path = write(tmp_path / "model.tflite", model)
     with pytest.raises(ExportError, match=re.escape(path) + " cannot be run by LiteRT"):
         LiteRTDecoder(path).feed([1])
+
+
+def damaged(path, target, name, change):
+    """A file at `target` whose tensors of an input or output's name have other fields."""
+    model = read(path)
+    for signature in model.signatureDefs:
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for entry in (*signature.inputs, *signature.outputs):
+            if entry.name == name:
+                change(tensors[entry.tensorIndex])
+    return write(target, model)
+
+
+def last_dimension(size):
+    def change(tensor):
+        tensor.shape = [*tensor.shape[:-1], size]
+
+    return change
+
+
+def refused_in_one_line(path, capfd):
+    """The message with which a file is refused at opening; LiteRT's own lines are not seen."""
+    with pytest.raises(ExportError) as raised:
+        LiteRTDecoder(path)
+    (message,) = str(raised.value).splitlines()
+    assert message.startswith(path) and not "".join(capfd.readouterr())
+    return message
+
+
+def test_a_cache_without_numbers_is_refused_by_name(quantized, tmp_path, capfd):
+    path = damaged(quantized.file, tmp_path / "empty.tflite", b"kv_cache_k_0", last_dimension(0))
+    assert "cannot be run by LiteRT" in refused_in_one_line(path, capfd)
+
+
+def test_memory_that_the_file_says_too_small_is_not_written(quantized, tmp_path, capfd):
+    path = damaged(quantized.file, tmp_path / "small.tflite", b"logits", last_dimension(7))
+    message = refused_in_one_line(path, capfd)
+    assert "output logits of `decode` has shape (1, 1, 7) by the file" in message
+    assert message.endswith("computed in shape (1, 1, 257)")
+
+
+def test_numbers_of_a_type_that_is_never_written_are_refused_by_name(quantized, tmp_path, capfd):
+    model = read(quantized.file)
+    signature = model.signatureDefs[0]
+    graph = model.subgraphs[signature.subgraphIndex]
+    tensor, entry = schema.TensorT(), schema.TensorMapT()
+    tensor.shape, tensor.type, tensor.buffer = [1], schema.TensorType.FLOAT64, 0
+    tensor.name = entry.name = b"extra"
+    entry.tensorIndex = len(graph.tensors)
+    graph.tensors.append(tensor)
+    graph.inputs = [*graph.inputs, entry.tensorIndex]
+    signature.inputs.append(entry)
+    path = write(tmp_path / "model.tflite", model)
+    assert "element type 11 is none that tfscale writes" in refused_in_one_line(path, capfd)
+
+
+def test_a_library_that_does_not_load_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(ai_edge_litert, "__file__", str(tmp_path / "__init__.py"))
+    assert litert.library.__wrapped__() is None
+    for name in ("libLiteRt.so", "libLiteRt.dylib", "libLiteRt.dll"):
+        (tmp_path / name).write_bytes(b"of another system")
+    assert litert.library.__wrapped__() is None
+
+
+def test_a_process_ends_while_a_daemon_thread_decodes(quantized):
+    command = [sys.executable, "-c", ENDS_WHILE_A_THREAD_DECODES, quantized.file]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_two_threads_that_use_one_session_get_the_answers_of_one(quantized):
+    model = load(quantized.directory)
+    texts = "The quick brown", "fox jumps"
+    expected = [model.score(text).nll for text in texts]
+    begin = threading.Barrier(len(texts))
+
+    def scores(text):
+        begin.wait()
+        return [model.score(text).nll for _ in range(8)]
+
+    with ThreadPoolExecutor(len(texts)) as threads:
+        found = list(threads.map(scores, texts))
+    assert found == [[nll] * 8 for nll in expected]

@@ -14,9 +14,9 @@ from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.models import build_network
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.text.tokenizers.gguf_words import _SINGLE_DIGITS, _THREE_DIGITS
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
 END = "<|endoftext|>"
 LLAMA = {
@@ -55,6 +55,15 @@ MODELS = {
         "attention_window": 5,
         "global_every": 2,
     },
+    "gemma2_pattern": GEMMA
+    | {
+        "num_layers": 4,
+        "sandwich_norm": True,
+        "attention_soft_cap": 5.0,
+        "logit_soft_cap": 30.0,
+        "attention_window": 5,
+        "global_every": 3,
+    },
     "gemma3": GEMMA
     | {
         "num_layers": 7,
@@ -63,7 +72,7 @@ MODELS = {
         "attention_window": 5,
         "global_every": 6,
         "rope_base": 1e6,
-        "local_rope_base": 10_000.0,
+        "local_rope_base": 300.0,
         "rope_scaling": "linear",
         "rope_factor": 8.0,
     },
@@ -90,7 +99,8 @@ MODELS = {
 }
 """Name -> options of the network but for its vocabulary."""
 IN_LLAMA_CPP = {"llama3.2": "llama", "mistral": "llama", "gpt2_no_bias": "gpt2"} | {
-    "gemma3_pattern": "gemma3"
+    "gemma3_pattern": "gemma3",
+    "gemma2_pattern": "gemma2",
 }
 """Those whose architecture of llama.cpp has another name."""
 
@@ -141,9 +151,9 @@ def pieces(leading_space=False):
 TOKENIZERS = {
     "gpt-2": byte_pairs,
     "smollm": lambda: byte_pairs(digits=True),
-    "qwen2": lambda: byte_pairs(_SINGLE_DIGITS),
-    "llama-bpe": lambda: byte_pairs(_THREE_DIGITS, ignore_merges=True),
-    "dbrx": lambda: byte_pairs(_THREE_DIGITS),
+    "qwen2": lambda: byte_pairs(QWEN),
+    "llama-bpe": lambda: byte_pairs(LLAMA_3, ignore_merges=True),
+    "dbrx": lambda: byte_pairs(LLAMA_3),
     "default": pieces,
     "default, a space before": lambda: pieces(leading_space=True),
 }

@@ -90,6 +90,22 @@ CASES = {
         True,
         {**GEMMA_3, **LOCAL, "norm_epsilon": 1e-6, "rope_scaling": "linear", "rope_factor": 8.0},
     ),
+    "gemma3_capped": (
+        "gemma3_text",
+        True,
+        {**GEMMA_3, **LOCAL, "norm_epsilon": 1e-6, "logit_soft_cap": 3.0},
+    ),
+    "phi3_stretched_by_one": (
+        "phi3",
+        False,
+        {
+            **LLAMA,
+            "hidden_dim": 32,
+            "rope_fraction": 0.75,
+            "rope_scaling": "linear",
+            "rope_factor": 1.0,
+        },
+    ),
     "gemma3_one_base": (
         "gemma3_text",
         False,

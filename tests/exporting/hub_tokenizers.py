@@ -5,8 +5,9 @@ import functools
 import tokenizers
 
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
+from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens
+from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
 WORDS = "the quick brown fox jumps over the lazy dog, naïve café, 狐 and _under_score 12345 "
 TEXTS = [WORDS * 50, "def main():\n\treturn 'x'\n" * 20] * 4
@@ -51,6 +52,7 @@ KINDS = {
     ).with_special(SpecialTokens(leading_space=True)),
     "bpe_gpt2": lambda: byte_pairs(""),
     "bpe_llama3": lambda: byte_pairs(LLAMA_3),
+    "bpe_qwen": lambda: byte_pairs(QWEN),
 }
 
 

@@ -55,7 +55,8 @@ def export(tmp_path, network, **options):
 def test_the_signature_of_each_family(tmp_path, family):
     network = NETWORKS[family]()
     content = export_tflite(network, "none", [4], embed_signature)
-    embedder = Embedder(write_folder(tmp_path, content, network, ByteTokenizer()) + "/model.tflite")
+    folder = write_folder(tmp_path, content, network, ByteTokenizer())
+    embedder = Embedder.from_path(f"{folder}/model.tflite")
     for pooling in ("mean", "last"):
         expected = embed_texts(network, ByteTokenizer(), TEXTS, pooling)
         given = embedder.embed(ByteTokenizer(), TEXTS, pooling)

@@ -18,7 +18,7 @@ from tfscale.config import ExportConfig, LSTMConfig, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.export import export_run
-from tfscale.exporting.huggingface import write_hub_folder
+from tfscale.exporting.huggingface import check_tokenizer, write_hub_folder
 from tfscale.exporting.huggingface_parity import compare_hub_folder
 from tfscale.exporting.report import Checks
 from tfscale.exporting.safetensors_file import INDEX, checkpoint_files, write_checkpoint
@@ -239,7 +239,7 @@ def test_other_families_and_tokenizers_are_refused(tokenizer, tmp_path):
     run = make_run(tmp_path / "word", build_network(config), words)
     assert "no form for a word tokenizer" in refused(tmp_path, run)
     run = make_run(tmp_path / "qwen2", network_of("qwen2"), tokenizer)
-    assert "Qwen2ForCausalLM with a tokenizer of kind bpe" in refused(tmp_path, run)
+    assert "into the words of Qwen 2 and 2.5" in refused(tmp_path, run)
     default = TransformerConfig(vocabulary_size=257)
     run = make_run(tmp_path / "default", build_network(default), tokenizer)
     assert "activation=relu_squared" in refused(tmp_path, run)
@@ -263,3 +263,37 @@ def test_an_imported_folder_comes_back(tmp_path):
     after = load_file(str(tmp_path / "back" / "model.safetensors"))
     assert before.keys() == after.keys()
     assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
+def test_what_transformers_would_pass_over_is_refused():
+    """Gemma 3 of transformers 5 has no cap on scores, though its config names one."""
+    capped = {**network_of("gemma3").config.__dict__, "attention_soft_cap": 5.0}
+    with pytest.raises(
+        ConfigError, match=r"Gemma 3 .* but for attention_soft_cap=5.0 \(it has 0\)"
+    ):
+        writer_of(TransformerConfig(**capped))
+
+
+def test_entries_for_earlier_readers_are_left_out_where_they_would_say_something_else():
+    def described(case, **changes):
+        config = dataclasses.replace(network_of(case).config, **changes)
+        return writer_of(config).describe(config)
+
+    one = described("gemma3_one_base")
+    assert not {"rope_scaling", "rope_local_base_freq"} & one.keys()
+    assert one["rope_parameters"]["sliding_attention"]["rope_type"] == "llama3"
+    two = described("gemma3")
+    assert two["rope_local_base_freq"] == 10_000 and two["rope_scaling"]["factor"] == 8
+    assert "max_window_layers" not in described("qwen2_windows")
+    assert described("qwen2_windows", global_every=0)["max_window_layers"] == 0
+    # Stretched by 1 is not stretched.
+    assert "rope_scaling" not in described("phi3_stretched_by_one")
+    assert described("phi3_stretched_by_one")["rope_parameters"]["rope_type"] == "default"
+
+
+def test_a_tokenizer_that_transformers_replaces_is_refused():
+    writer = writer_of(network_of("qwen2").config)
+    check_tokenizer(writer, tokenizer_of("bpe_qwen"))
+    for kind in ("bpe_gpt2", "bpe_llama3", "byte", "sentencepiece"):
+        with pytest.raises(ConfigError, match="Qwen2ForCausalLM into the words of Qwen 2 and 2.5"):
+            check_tokenizer(writer, tokenizer_of(kind))

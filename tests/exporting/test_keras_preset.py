@@ -90,11 +90,6 @@ CASES = {
         GROUPS | VOCABULARY | {"tie_word_embeddings": True, "rope_max_wavelength": 500_000},
         lambda: merges(*LLAMA_3),
     ),
-    "mistral": (
-        "Mistral",
-        GROUPS | VOCABULARY | {"sliding_window": 7},
-        lambda: {"proto": proto("<s>", "</s>")},
-    ),
     "qwen2": ("Qwen", GROUPS | VOCABULARY, lambda: merges("<|endoftext|>")),
     "qwen3": (
         "Qwen3",

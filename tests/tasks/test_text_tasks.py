@@ -157,7 +157,7 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
         and 0 < values["relative_logit_error (xnnpack)"] < 0.05
     )
     device = load(str(folder / "int8"))
-    assert sorted(device._file._session.signatures) == ["decode", "prefill_7"]
+    assert sorted(device._file.session.signatures) == ["decode", "prefill_7"]
     for text in ("ba be do", "di ba", "bo bo bi de"):
         for beams in (1, 3):
             assert device.predict_text(text, beams=beams) == model.predict_text(text, beams=beams)
@@ -199,7 +199,7 @@ def test_an_encoder_decoder_summarizes(summarized, capsys):
     assert model.predict_text("ba BE bi DO da") == {"text": "BE DO"}
     export_source(TaskSource(model), ExportConfig(output=str(folder / "export")))
     device = load(str(folder / "export"))
-    assert sorted(device._file._session.signatures) == ["decode", "encode"]
+    assert sorted(device._file.session.signatures) == ["decode", "encode"]
     # A short source after a long one: nothing of the long one is left.
     for text in ("ba BE bi DO da", "DI BA", "bo BO bi DE da de di"):
         for beams in (1, 3):

@@ -5,7 +5,8 @@ import tokenizers as library
 
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
-from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, BytePairTokenizer
+from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
+from tfscale.text.tokenizers.word_patterns import LLAMA_3
 
 SIZES = {
     "sentencepiece": 700,

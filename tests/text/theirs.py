@@ -8,7 +8,7 @@ import tokenizers as library
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tests.text.hostile import MARK
-from tfscale.text.tokenizers.kinds.bpe import LLAMA_3
+from tfscale.text.tokenizers.word_patterns import LLAMA_3
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 

@@ -4,7 +4,8 @@ Shapes: S tokens of a call, C context, V vocabulary. A Transformer's file has `p
 (1, S), input_pos (S,), mask (1, 1, S, C), caches -> caches) for one or more S, and `decode` (S = 1,
 also -> logits (1, 1, V)); an LSTM's file has `decode` with the state instead of the caches and
 neither position nor mask. An encoder-decoder's file has `encode` (tokens (1, S) -> what is known of
-a source) and `decode`, which also takes that.
+a source) and `decode`, which also takes that. `embed`, where a file has it, gives hidden states;
+`tfscale.device.embedder` calls it.
 """
 
 import math
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfscale.device.call_checks import check_caches, check_inputs
 from tfscale.device.in_place import updated_in_place
 from tfscale.device.interpreter import running
 from tfscale.device.session import Arrays, Call, Signature, Tensor, open_session
@@ -44,9 +46,10 @@ class LiteRTDecoder:
 
     def __init__(self, path: str, threads: int = 1, xnnpack: bool = True):
         self._path = path
-        self._session = open_session(path, threads, xnnpack)
+        self.session = open_session(path, threads, xnnpack)
+        """The opened file. It computes one call at a time, whosever arrays that reads."""
         self._read_signatures(path)
-        decode = self._session.signatures["decode"]
+        decode = self.session.signatures["decode"]
         shared = updated_in_place(path) & set(self.cache_shapes)
         with running(path):
             self._inputs = {name: tensor.zeros() for name, tensor in decode.inputs.items()}
@@ -56,12 +59,12 @@ class LiteRTDecoder:
             }
         self._copied = [name for name in self.cache_shapes if name not in shared]
         self._calls: dict[str, tuple[Arrays, Call]] = {
-            "decode": (self._inputs, self._session.call("decode", self._inputs, self._outputs))
+            "decode": (self._inputs, self.session.call("decode", self._inputs, self._outputs))
         }
         self.reset()
 
     def _read_signatures(self, path: str) -> None:
-        signatures = self._session.signatures
+        signatures = self.session.signatures
         self._check_signatures(path, signatures)
         inputs, outputs = signatures["decode"].inputs, signatures["decode"].outputs
         self._memory = set(signatures[_ENCODE].outputs) if _ENCODE in signatures else set()
@@ -70,14 +73,10 @@ class LiteRTDecoder:
             for name, tensor in sorted(inputs.items())
             if name not in {"tokens", "input_pos", "mask"} | self._memory
         }
-        for name, shape in self.cache_shapes.items():
-            if outputs[name].shape != shape:
-                raise ExportError(
-                    f"{path}: `{name}` has shape {shape} as input of `decode` and another as output"
-                )
         shape = inputs["mask"].shape if "mask" in inputs else ()
         self.context_length = shape[-1] if shape else None
         self._check_shapes(path, inputs, outputs)
+        check_caches(path, "decode", signatures["decode"], self.cache_shapes, self.context_length)
         self.vocabulary_size = outputs["logits"].shape[-1]
         self.prefill_lengths = sorted(
             int(name[len(_PREFILL) :]) for name in signatures if name.startswith(_PREFILL)
@@ -87,18 +86,8 @@ class LiteRTDecoder:
                 f"{path}: prefill_{self.prefill_lengths[-1]} is longer than the context"
             )
         for length in self.prefill_lengths:
-            self._check_prefill(path, length)
-
-    def _check_prefill(self, path: str, length: int) -> None:
-        """Checks that a prefill call has the shapes that this class writes."""
-        inputs = self._session.signatures[f"{_PREFILL}{length}"].inputs
-        mask = 1, 1, length, self.context_length
-        for name, shape in {"tokens": (1, length), "input_pos": (length,), "mask": mask}.items():
-            if inputs[name].shape != shape:
-                raise ExportError(
-                    f"{path}: input {name} of `{_PREFILL}{length}` has shape {inputs[name].shape},"
-                    f" expected {shape}"
-                )
+            name = f"{_PREFILL}{length}"
+            check_inputs(path, name, signatures[name], length, self.context_length)
 
     def _check_shapes(
         self, path: str, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
@@ -120,13 +109,6 @@ class LiteRTDecoder:
                 raise ExportError(
                     f"{path}: {name} of `decode` has shape {tensor.shape} of {tensor.dtype}"
                 )
-        for name, shape in self.cache_shapes.items():
-            if inputs[name].dtype != outputs[name].dtype or (
-                context is not None and shape[1:2] != (context,)
-            ):
-                raise ExportError(
-                    f"{path}: the cache `{name}` of `decode` has shape {shape}, which does not fit"
-                )
 
     @staticmethod
     def _check_signatures(path: str, signatures: Mapping[str, Signature]) -> None:
@@ -137,7 +119,7 @@ class LiteRTDecoder:
             )
         memory = set(signatures[_ENCODE].outputs) if _ENCODE in signatures else set()
         for name, signature in signatures.items():
-            if name == _EMBED:  # `tfscale.device.embedder` reads it.
+            if name == _EMBED:
                 continue
             inputs, outputs = set(signature.inputs), set(signature.outputs)
             if (
@@ -305,13 +287,14 @@ class LiteRTDecoder:
     def _call(self, name: str) -> tuple[Arrays, Call]:
         """Returns the inputs of a signature, which has the caches of `decode`, and its call."""
         if name not in self._calls:
-            signature = self._session.signatures[name]
-            arrays = {
-                tensor: self._inputs[tensor] if tensor in self.cache_shapes else kind.zeros()
-                for tensor, kind in signature.inputs.items()
-            }
+            signature = self.session.signatures[name]
+            with running(self._path):
+                arrays = {
+                    tensor: self._inputs[tensor] if tensor in self.cache_shapes else kind.zeros()
+                    for tensor, kind in signature.inputs.items()
+                }
             # What is known of a source is what `decode` then reads.
             given = self._inputs if name == _ENCODE else self._outputs
             outputs = {tensor: given[tensor] for tensor in signature.outputs}
-            self._calls[name] = arrays, self._session.call(name, arrays, outputs)
+            self._calls[name] = arrays, self.session.call(name, arrays, outputs)
         return self._calls[name]

@@ -16,8 +16,6 @@ from typing import Any
 import ai_edge_litert
 import numpy as np
 
-from tfscale.errors import ExportError
-
 ALIGNMENT = 64
 """Bytes to whose multiples the runtime wants tensors aligned."""
 _NAMES = {"win32": "libLiteRt.dll", "darwin": "libLiteRt.dylib"}
@@ -41,6 +39,11 @@ class _Layout(ctypes.Structure):
         ("strides", ctypes.c_uint32 * _MOST_DIMENSIONS),
     ]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the dimensions."""
+        return tuple(self.dimensions[: self.rank & 127])
+
 
 class TensorType(ctypes.Structure):
     """LiteRtRankedTensorType: the type and shape of a tensor."""
@@ -50,25 +53,29 @@ class TensorType(ctypes.Structure):
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes of its dimensions."""
-        return tuple(self.layout.dimensions[: self.layout.rank & 127])
+        return self.layout.shape
 
     @property
     def dtype(self) -> np.dtype:
         """The type of its numbers.
 
         Raises:
-            ExportError: it holds no numbers that a file of tfscale has.
+            ValueError: it holds no numbers that a file of tfscale has.
         """
         if self.element not in _TYPES:
-            raise ExportError(f"LiteRT's element type {self.element} is none that tfscale writes")
+            raise ValueError(f"LiteRT's element type {self.element} is none that tfscale writes")
         return np.dtype(_TYPES[self.element])
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Returns the shared library; None where the package comes without one."""
+    """Returns the shared library; None where the package has none, or none that this system can
+    load."""
     path = Path(ai_edge_litert.__file__).parent / _NAMES.get(sys.platform, "libLiteRt.so")
-    return ctypes.CDLL(str(path)) if path.exists() else None
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        return None
 
 
 def check(status: int, what: str) -> None:
@@ -116,18 +123,10 @@ def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
-def host_buffer(array: np.ndarray, kind: TensorType) -> ctypes.c_void_p:
-    """Returns a LiteRtTensorBuffer over the memory of an array of `aligned_zeros`."""
-    address = ctypes.c_void_p(array.ctypes.data)
-    size = ctypes.c_size_t(array.nbytes)
-    create = "LiteRtCreateTensorBufferFromHostMemory"
-    return handle(create, ctypes.byref(kind), address, size, None)
-
-
 class Compiled:
     """A file that is ready to run on the CPU by XNNPACK, with one packed copy of its weights.
 
-    Its memory is freed when nothing refers to it anymore.
+    Its memory is freed when nothing refers to it anymore; at the process's end by the system.
 
     Args:
         path: the .tflite file, which is mapped into memory.
@@ -139,7 +138,8 @@ class Compiled:
 
     def __init__(self, path: str, threads: int):
         owned: list[tuple[str, ctypes.c_void_p]] = []
-        self._close = weakref.finalize(self, _destroy, owned)
+        # A daemon thread may be computing with it while the process ends.
+        weakref.finalize(self, _destroy, owned).atexit = False
 
         def own(kind: str, function: str, *arguments: object) -> ctypes.c_void_p:
             created = handle(function, *arguments)
@@ -159,10 +159,30 @@ class Compiled:
         self._owned = owned
 
     def buffer(self, array: np.ndarray, kind: TensorType) -> ctypes.c_void_p:
-        """Returns a LiteRtTensorBuffer over an array, which the caller keeps."""
-        created = host_buffer(array, kind)
+        """Returns a LiteRtTensorBuffer over an array of `aligned_zeros`, which the caller keeps."""
+        address = ctypes.c_void_p(array.ctypes.data)
+        size = ctypes.c_size_t(array.nbytes)
+        create = "LiteRtCreateTensorBufferFromHostMemory"
+        created = handle(create, ctypes.byref(kind), address, size, None)
         self._owned.append(("LiteRtDestroyTensorBuffer", created))
         return created
+
+    def output_shapes(self, signature: int, count: int) -> list[tuple[int, ...]]:
+        """Returns the shapes in which a signature's outputs are computed, in the order of the file.
+
+        The runtime writes as much, whatever shapes the file says and however small a buffer is.
+        """
+        layouts = (_Layout * count)()
+        status = _function("LiteRtGetCompiledModelOutputTensorLayouts")(
+            self.compiled,
+            ctypes.c_size_t(signature),
+            ctypes.c_size_t(count),
+            layouts,
+            # Prepares the signature; without that it repeats what the file says.
+            ctypes.c_bool(True),
+        )
+        check(status, "LiteRtGetCompiledModelOutputTensorLayouts")
+        return [layout.shape for layout in layouts]
 
     def run(self, signature: int, inputs: Buffers, outputs: Buffers) -> None:
         """Computes a signature, by its place in the file, on arrays of LiteRtTensorBuffers."""

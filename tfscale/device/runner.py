@@ -18,6 +18,7 @@ from tfscale.device.bench import Benchmark, peak_rss_bytes, read_bandwidth, time
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.embedder import NO_STATES, Embedder
 from tfscale.device.model import Ability, ExportedFile, ExportedModel, ids_to_score
+from tfscale.device.session import Session
 from tfscale.device.suggest import Suggestion, suggest
 from tfscale.device.turns import DeviceDecoder, Turn, Turns
 from tfscale.errors import ConfigError, ExportError, TokenizerError
@@ -47,11 +48,12 @@ class DeviceModel(ExportedModel):
         tokenizer: Tokenizer,
         description: Description,
         threads: int,
+        session: Session | None = None,
     ):
         super().__init__(path, tokenizer, description, threads)
         self._decoder = decoder
         self._turns = Turns(decoder)
-        self._xnnpack = True
+        self._session = session
         self._embedder: Embedder | None = None
         if description.embedding is not None:
             self.abilities = self.abilities | {"embed"}
@@ -67,9 +69,7 @@ class DeviceModel(ExportedModel):
                 f"{file.path} knows {decoder.vocabulary_size} tokens and the tokenizer beside it"
                 f" has {tokenizer.vocabulary_size}; they do not belong together"
             )
-        model = cls(file.path, decoder, tokenizer, file.description, file.threads)
-        model._xnnpack = file.xnnpack
-        return model
+        return cls(file.path, decoder, tokenizer, file.description, file.threads, decoder.session)
 
     @property
     def sequence_length(self) -> int | None:
@@ -227,7 +227,8 @@ class DeviceModel(ExportedModel):
         """Returns a vector for each text, from the hidden states at its tokens.
 
         They are those of the network, as near as the recipe of the file allows. A text that is
-        being written goes on.
+        being written goes on. Another thread that asks the model for something waits for the part
+        of a text that is being read, which is at most one context.
 
         Args:
             texts: one or more, none of which is empty; a string is one of them.
@@ -246,12 +247,13 @@ class DeviceModel(ExportedModel):
         """
         if pooling not in get_args(Pooling):
             raise ConfigError(f"pooling: expected mean or last; received {pooling!r}")
-        if self.description.format_version and self.description.embedding is None:
+        described = self.description.format_version > 0
+        if self._session is None or (described and self.description.embedding is None):
             raise ConfigError(f"{self.path} {NO_STATES}")
         given = [texts] if isinstance(texts, str) else texts
         with self._turns.lock:
             if self._embedder is None:
-                self._embedder = Embedder(self.path, self.threads, self._xnnpack)
+                self._embedder = Embedder(self._session, self._turns.lock, self.path)
         return self._embedder.embed(self.tokenizer, given, pooling, note)
 
     def bytes_per_token(self) -> int | None:

@@ -62,6 +62,9 @@ class Session(Protocol):
         """Returns a call of a signature on arrays of `Tensor.zeros`, one for each name.
 
         An array may be an input and an output.
+
+        Raises:
+            ExportError: an array has another shape than its tensor, or LiteRT refuses it.
         """
 
 
@@ -119,7 +122,33 @@ class CompiledSession:
 
     def call(self, name: str, inputs: Arrays, outputs: Arrays) -> Call:
         """See `Session.call`."""
-        place = self._places[name]
+        # The runtime has their addresses alone.
+        self._arrays += [*inputs.values(), *outputs.values()]
+        with running(self._path), without_log_lines():
+            self._check_outputs(name)
+            sides = self._buffers(name, inputs, outputs)
+        place, quiet = self._places[name], [without_log_lines()]
+
+        def run() -> None:
+            # What does not fit together shows when the signature is first prepared.
+            with running(self._path), quiet.pop() if quiet else contextlib.nullcontext():
+                self._file.run(place, *sides)
+
+        return run
+
+    def _check_outputs(self, name: str) -> None:
+        """Refuses a file that says other shapes of a signature's outputs than are computed."""
+        outputs = self.signatures[name].outputs
+        shapes = self._file.output_shapes(self._places[name], len(outputs))
+        for (tensor, said), shape in zip(outputs.items(), shapes, strict=True):
+            if said.shape != shape:
+                raise ExportError(
+                    f"{self._path}: output {tensor} of `{name}` has shape {said.shape} by the file"
+                    f" and is computed in shape {shape}"
+                )
+
+    def _buffers(self, name: str, inputs: Arrays, outputs: Arrays) -> list[litert.Buffers]:
+        """Returns the buffers of a signature's inputs, and those of its outputs."""
         buffers: dict[int, ctypes.c_void_p] = {}
         sides: list[litert.Buffers] = []
         for types, arrays in zip(self._types[name], (inputs, outputs), strict=True):
@@ -135,17 +164,7 @@ class CompiledSession:
                     buffers[given.ctypes.data] = self._file.buffer(given, kind)
             found = [buffers[arrays[tensor].ctypes.data] for tensor in types]
             sides.append((ctypes.c_void_p * len(found))(*(one.value for one in found)))
-        # The runtime has their addresses alone.
-        self._arrays += [*inputs.values(), *outputs.values()]
-
-        quiet = [without_log_lines()]
-
-        def run() -> None:
-            # What does not fit together shows when the signature is first prepared.
-            with running(self._path), quiet.pop() if quiet else contextlib.nullcontext():
-                self._file.run(place, *sides)
-
-        return run
+        return sides
 
 
 class InterpreterSession:
@@ -164,7 +183,7 @@ class InterpreterSession:
         self._path = path
         self._interpreter = open_interpreter(path, threads, xnnpack)
         self.signatures: dict[str, Signature] = {}
-        with running(path):
+        with running(path), without_log_lines():
             for name in self._interpreter.get_signature_list():
                 runner = self._interpreter.get_signature_runner(name)
                 sides = runner.get_input_details(), runner.get_output_details()
@@ -180,7 +199,8 @@ class InterpreterSession:
 
     def call(self, name: str, inputs: Arrays, outputs: Arrays) -> Call:
         """See `Session.call`."""
-        runner = self._interpreter.get_signature_runner(name)
+        with running(self._path), without_log_lines():
+            runner = self._interpreter.get_signature_runner(name)
 
         def run() -> None:
             with running(self._path):

@@ -103,7 +103,8 @@ def compare_embeddings(
     """
     stored = states_of(windows)
     for kernels in ("xnnpack", "plain"):
-        reader = Embedder(os.path.join(folder, "model.tflite"), xnnpack=kernels == "xnnpack")
+        path = os.path.join(folder, "model.tflite")
+        reader = Embedder.from_path(path, xnnpack=kernels == "xnnpack")
         with np.errstate(invalid="ignore", over="ignore"):
             states = [reader.states(row) for row in _compared(windows)]
             squares = sum(np.square(a - b).sum() for a, b in zip(states, stored, strict=True))

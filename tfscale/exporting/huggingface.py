@@ -1,5 +1,6 @@
 """A network as a folder of Hugging Face's transformers: config.json, checkpoint and tokenizer."""
 
+import json
 import os
 
 from tfscale.errors import ConfigError
@@ -10,7 +11,8 @@ from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.recipe import recipe
 from tfscale.models.transformer import TransformerLM
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.hub_files import hub_files
+from tfscale.text.tokenizers.gguf_words import words_of
+from tfscale.text.tokenizers.hub_files import JSON_FILE, hub_files
 
 
 def check_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> None:
@@ -20,13 +22,16 @@ def check_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> None:
         ExportError: it has no form of Hugging Face.
         ConfigError: transformers has a tokenizer of its own for the architecture.
     """
-    kinds = writer.tokenizers
-    if not (tokenizer.given_files() or kinds is None or tokenizer.kind in kinds):
+    files = hub_files(tokenizer, 1)
+    if not writer.words:
+        return
+    content = json.loads(files.get(JSON_FILE, b"{}"))
+    kind = content.get("model", {}).get("type")
+    if kind != "BPE" or words_of(content.get("pre_tokenizer") or {}) != writer.words:
         raise ConfigError(
-            f"transformers reads a folder of {writer.architecture} with a tokenizer of kind"
-            f" {' or '.join(kinds)}, whatever is in it; this one is of kind {tokenizer.kind}"
+            f"transformers cuts texts for {writer.architecture} into the words of {writer.summary},"
+            f" whatever the tokenizer does; this one, of kind {tokenizer.kind}, cuts them otherwise"
         )
-    hub_files(tokenizer, 1)
 
 
 def write_hub_folder(

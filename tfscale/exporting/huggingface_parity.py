@@ -60,7 +60,7 @@ def compare_hub_folder(
     _compare_tensors(checks, writer, network, folder, recipe(quantize).converted_as)
     _compare_tokenizer(checks, tokenizer, folder, held_out)
     size = sum(os.path.getsize(path) for path in checkpoint_files(folder))
-    report: Report = {"tokens": len(held_out), "sizes": {"file_bytes": size}}
+    report: Report = {"sizes": {"file_bytes": size}}
     if not writer.reads_back(network.config):
         by = "the tensors of the file alone, because keras-hub does not read all of these options"
         return {**report, "compared_by": by}
@@ -95,6 +95,7 @@ def compare_hub_folder(
         )
     return {
         **report,
+        "tokens": windows.score.tokens,
         "compared_by": by,
         "perplexity": {"keras": before, "file": perplexity},
         "greedy": {

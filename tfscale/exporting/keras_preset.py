@@ -27,7 +27,6 @@ from tfscale.text.tokenizers import Tokenizer
 _CLASSES: Mapping[str, Mapping[str, str]] = {
     "gpt2": {"bpe": "GPT2"},
     "llama": {"bpe": "Llama3", "sentencepiece": "Llama"},
-    "mistral": {"sentencepiece": "Mistral"},
     "qwen2": {"bpe": "Qwen"},
     "qwen3": {"bpe": "Qwen3"},
     "gemma": {"sentencepiece": "Gemma"},
@@ -47,7 +46,9 @@ def preset_writer(config: TransformerConfig) -> HubWriter:
         ConfigError: keras-hub has no such architecture, or would not compute these options.
     """
     writer = writer_of(config)
-    if writer.name not in _CLASSES or not writer.reads_back(config):
+    # Read back in another type, it would have other weights.
+    exact = writer.read_back_as == "none" and writer.reads_back(config)
+    if writer.name not in _CLASSES or not exact:
         raise ConfigError(
             f"keras-hub has no {writer.summary} with these options of the model; --format"
             " huggingface writes them"

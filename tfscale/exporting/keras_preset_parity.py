@@ -7,6 +7,7 @@ import os
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfscale.compat import keras_hub as hub
 from tfscale.errors import ExportError
@@ -96,5 +97,8 @@ def _generated(model: keras.Model, prompt: list[int], count: int) -> list[int]:
     row = np.zeros((1, len(prompt) + count), np.int32)
     row[0, : len(prompt)] = prompt
     mask = np.arange(row.shape[1])[None] < len(prompt)
-    done = model.generate({"token_ids": row, "padding_mask": mask}, stop_token_ids=None)
+    # What `generate` calls: around it, Gemma 3's images, None without a preprocessor, are refused.
+    step = model.make_generate_function()
+    given = {"token_ids": tf.constant(row), "padding_mask": tf.constant(mask)}
+    done = step(given, stop_token_ids=None)
     return np.asarray(done["token_ids"])[0, len(prompt) :].tolist()

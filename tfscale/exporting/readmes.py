@@ -118,7 +118,7 @@ def _ends(description: Description) -> str:
     """Returns in words what stands before and after a text."""
     end, start = description.end_id, description.start_id
     if not description.prompt_start:
-        begins = "nothing stands before a prompt"
+        begins = f"nothing stands before a prompt, id {end} ends a document"
     elif start == end:
         begins = f"id {start} ends a document and begins a prompt"
     else:
@@ -126,7 +126,7 @@ def _ends(description: Description) -> str:
     stops = [f"id {stop}" for stop in description.stop_ids or [] if stop != end]
     if stops:
         return f"{begins}; {', '.join(stops)} ends a completion too"
-    return begins if description.prompt_start else f"{begins}, id {end} ends a document"
+    return begins
 
 
 def _begun(description: Description, prompt: str) -> str:

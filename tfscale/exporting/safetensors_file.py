@@ -106,7 +106,6 @@ def _write_file(path: str, tensors: Sequence[HubTensor], dtype: str) -> None:
             if not np.isfinite(numbers).all():
                 advice = "; try quantize=none" if dtype == "float16" else ""
                 raise ExportError(
-                    f"{tensor.name} has numbers that are not finite in {dtype}{advice}; nothing was"
-                    " written"
+                    f"{tensor.name} has numbers that are not finite in {dtype}{advice}"
                 )
             file.write(numbers.data.cast("B"))

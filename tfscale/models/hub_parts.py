@@ -98,8 +98,7 @@ def parts_of(config: TransformerConfig) -> dict[str, object]:
         parts["num_kv_heads"] = 0
     if config.query_scale_dim == width:
         parts["query_scale_dim"] = 0
-    if config.rope_scaling == "linear" and config.rope_factor == 1:
-        parts["rope_scaling"] = "none"
+    parts["rope_scaling"] = scaling_of(config)
     if config.rope_options.turned(width) == width:
         parts["rope_fraction"] = 1
     windowed = config.global_every or config.local_rope_base
@@ -109,6 +108,12 @@ def parts_of(config: TransformerConfig) -> dict[str, object]:
         # It has these too.
         parts["query_key_value_bias"] = False
     return parts
+
+
+def scaling_of(config: TransformerConfig) -> str:
+    """Returns how rotary positions are stretched; "none" also where they are stretched by 1."""
+    by_one = config.rope_scaling == "linear" and config.rope_factor == 1
+    return "none" if by_one else config.rope_scaling
 
 
 def obstacles(config: TransformerConfig, allowed: Mapping[str, Allowed]) -> list[str]:

@@ -16,7 +16,7 @@ from keras.layers import Layer
 from tfscale.config import Quantization, TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import Allowed, obstacles
+from tfscale.models.hub_parts import Allowed, obstacles, scaling_of
 from tfscale.models.hub_tensor import HubTensor, bias, table, turned, vector
 from tfscale.models.layers import TransformerBlock
 from tfscale.models.transformer import TransformerLM
@@ -35,8 +35,8 @@ class HubWriter(abc.ABC):
         architecture: the class of transformers.
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
         read_back_as: the recipe by which keras-hub rounds what it reads; "none" where it does not.
-        tokenizers: kinds of tokenizers that transformers reads as they are with this architecture;
-            None for all.
+        words: the regular expression by which transformers cuts a text into words with this
+            architecture, whatever tokenizer.json says; empty where that decides.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
     """
 
@@ -45,7 +45,7 @@ class HubWriter(abc.ABC):
     architecture: ClassVar[str]
     parts: ClassVar[Mapping[str, Allowed]]
     read_back_as: ClassVar[Quantization] = "none"
-    tokenizers: ClassVar[tuple[str, ...] | None] = None
+    words: ClassVar[str] = ""
     scale_offset: ClassVar[float] = 0.0
 
     @classmethod
@@ -168,10 +168,11 @@ def rope_entries(config: TransformerConfig) -> JsonObject:
 def rope_parameters(config: TransformerConfig) -> JsonObject:
     """Returns base and scaling of rotary positions, of layers without a base of their own."""
     parameters: JsonObject = {"rope_theta": config.rope_base, "rope_type": "default"}
-    if config.rope_scaling == "none":
+    scaling = scaling_of(config)
+    if scaling == "none":
         return parameters
-    parameters |= {"rope_type": config.rope_scaling, "factor": config.rope_factor}
-    if config.rope_scaling == "llama3":
+    parameters |= {"rope_type": scaling, "factor": config.rope_factor}
+    if scaling == "llama3":
         parameters |= {
             "low_freq_factor": config.rope_low_frequency_factor,
             "high_freq_factor": config.rope_high_frequency_factor,

@@ -16,11 +16,12 @@ from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.runs.folder import write_untrained_run
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.text.tokenizers.hub_files import original_files
-from tfscale.text.tokenizers.kinds.bpe import LLAMA_3, QWEN, BytePairTokenizer
+from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
 from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model
 from tfscale.text.tokenizers.special import SpecialTokens, turns_end_with
 from tfscale.text.tokenizers.stopping import with_stops
+from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
 
 @checks_arguments

@@ -1,5 +1,6 @@
 """A preset of keras-hub, which `keras_hub.models.CausalLM.from_preset` loads."""
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -66,4 +67,7 @@ class KerasPreset(ExportFormat["TextSource"]):
     def readme(self, export: "Export[TextSource]", description: Description, report: Report) -> str:
         from tfscale.exporting.readmes import text_readme
 
-        return text_readme("keras_preset.md.j2", export.source, description, report)
+        # A preset has no place for further stop tokens.
+        stops = description.stop_ids if len(description.stop_ids or []) > 1 else None
+        described = dataclasses.replace(description, stop_ids=None)
+        return text_readme("keras_preset.md.j2", export.source, described, report, all_stops=stops)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tfscale.config import TransformerConfig
 from tfscale.errors import ExportError
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, obstacles
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, obstacles, scaling_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Architecture:
         for option in ("attention_soft_cap", "logit_soft_cap"):
             if self.capped and not getattr(config, option):
                 found.append(f"{option}=0 (it has more)")
-        stretched = self.window_every and config.attention_window and config.rope_scaling != "none"
+        stretched = self.window_every and config.attention_window and scaling_of(config) != "none"
         if stretched and not (self.stretches_windows or config.local_rope_base):
             found.append("rope_scaling in layers with a window (it has it in the others)")
         return found

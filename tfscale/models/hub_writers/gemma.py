@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -33,7 +33,7 @@ class Gemma(HubWriter):
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
         base = config.rope_base == 10_000
-        return base and config.rope_scaling == "none" and config.tie_embeddings
+        return base and scaling_of(config) == "none" and config.tie_embeddings
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         act = "gelu_pytorch_tanh"

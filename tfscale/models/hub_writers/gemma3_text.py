@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import Allowed, parts_of
+from tfscale.models.hub_parts import Allowed, parts_of, scaling_of
 from tfscale.models.hub_tensor import HubTensor
 from tfscale.models.hub_writer import rope_parameters
 from tfscale.models.hub_writers.gemma2 import Gemma2
@@ -25,6 +25,8 @@ class Gemma3(Gemma2):
         **Gemma2.parts,
         "query_key_norm": (True,),
         "local_rope_base": None,
+        # transformers 5 reads the entry of Gemma 2 and leaves scores as they are.
+        "attention_soft_cap": (0,),
     }
 
     @classmethod
@@ -36,7 +38,7 @@ class Gemma3(Gemma2):
             # That of its norms of queries and keys.
             and config.norm_epsilon == 1e-6
             and config.global_every == 6
-            and config.rope_scaling != "llama3"
+            and scaling_of(config) != "llama3"
             and config.tie_embeddings
             and not parts_of(config)["query_scale_dim"]
         )
@@ -46,9 +48,13 @@ class Gemma3(Gemma2):
         everywhere = rope_parameters(config)
         local = config.local_rope_base
         windowed = {"rope_theta": local, "rope_type": "default"} if local else everywhere
+        if windowed["rope_type"] == "default":
+            described["rope_local_base_freq"] = windowed["rope_theta"]
+        else:
+            # Versions before transformers 5 scale layers without a window alone: let them fail.
+            del described["rope_scaling"]
         return {
             **described,
-            "rope_local_base_freq": windowed["rope_theta"],
             "rope_parameters": {"full_attention": everywhere, "sliding_attention": windowed},
             "sliding_window_pattern": config.global_every or config.num_layers + 1,
             "use_bidirectional_attention": False,

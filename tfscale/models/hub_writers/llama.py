@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -26,7 +26,7 @@ class Llama(HubWriter):
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
-        return not config.use_bias and config.rope_scaling != "linear"
+        return not config.use_bias and scaling_of(config) != "linear"
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {

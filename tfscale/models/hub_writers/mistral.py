@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -29,7 +29,7 @@ class Mistral(HubWriter):
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
         # Its Mistral always has two tables.
-        return not config.tie_embeddings and config.rope_scaling != "llama3"
+        return not config.tie_embeddings and scaling_of(config) != "llama3"
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         window = parts_of(config)["attention_window"]

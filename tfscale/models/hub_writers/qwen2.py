@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter, layer_kinds
 from tfscale.models.layers import TransformerBlock
 from tfscale.registry import register
+from tfscale.text.tokenizers.word_patterns import QWEN
 
 
 def window_entries(config: TransformerConfig) -> JsonObject:
@@ -16,11 +17,12 @@ def window_entries(config: TransformerConfig) -> JsonObject:
     window = parts_of(config)["attention_window"]
     if not window:
         return {"use_sliding_window": False, "sliding_window": None}
+    # For versions that do not read `layer_types`, where all layers have it.
+    earlier = {} if config.global_every else {"max_window_layers": 0}
     return {
         "use_sliding_window": True,
         "sliding_window": window,
-        # For versions that do not read `layer_types`: all layers, where all have it.
-        "max_window_layers": 0,
+        **earlier,
         "layer_types": layer_kinds(config),
     }
 
@@ -32,8 +34,7 @@ class Qwen2(HubWriter):
     name = "qwen2"
     summary = "Qwen 2 and 2.5"
     architecture = "Qwen2ForCausalLM"
-    # transformers 5 cuts words as Qwen's tokenizer does, whatever tokenizer.json says.
-    tokenizers = ("bpe",)
+    words = QWEN
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
@@ -44,7 +45,7 @@ class Qwen2(HubWriter):
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
-        return not parts_of(config)["attention_window"] and config.rope_scaling != "llama3"
+        return not parts_of(config)["attention_window"] and scaling_of(config) != "llama3"
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {**super().describe(config), **window_entries(config)}

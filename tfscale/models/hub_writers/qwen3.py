@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_tensor import HubTensor
 from tfscale.models.hub_writer import HubWriter
 from tfscale.models.hub_writers.qwen2 import window_entries
@@ -36,7 +36,7 @@ class Qwen3(HubWriter):
         return (
             not config.query_key_value_bias
             and not config.global_every
-            and config.rope_scaling != "llama3"
+            and scaling_of(config) != "llama3"
             # Its norms of queries and keys always have this one.
             and config.norm_epsilon == 1e-5
         )

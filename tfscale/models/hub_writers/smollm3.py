@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -28,7 +28,7 @@ class SmolLM3(HubWriter):
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
         biased = config.query_key_value_bias
-        return config.tie_embeddings and not biased and config.rope_scaling == "none"
+        return config.tie_embeddings and not biased and scaling_of(config) == "none"
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         layers = range(config.num_layers)

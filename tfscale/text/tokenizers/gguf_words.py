@@ -11,20 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfscale.errors import ExportError
-
-_SINGLE_DIGITS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_THREE_DIGITS = _SINGLE_DIGITS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
 _NAMES = {
     ("gpt-2", False): "gpt-2",
     ("gpt-2, single digits", False): "smollm",
-    (_SINGLE_DIGITS, False): "qwen2",
-    (_THREE_DIGITS, True): "llama-bpe",
+    (QWEN, False): "qwen2",
+    (LLAMA_3, True): "llama-bpe",
     # The same words as Llama 3's, whose merges count for words of the vocabulary too.
-    (_THREE_DIGITS, False): "dbrx",
+    (LLAMA_3, False): "dbrx",
 }
 """Way, and whether a word that is in the vocabulary is taken as it is -> llama.cpp's name."""
 
@@ -51,7 +46,7 @@ def word_cutter(content: Mapping[str, Any]) -> str:
     }
     if has := [name for name, value in changed.items() if value]:
         raise ExportError(f"tokenizer.json has {' and '.join(has)}, which llama.cpp does not apply")
-    way = _way(content.get("pre_tokenizer") or {})
+    way = words_of(content.get("pre_tokenizer") or {})
     name = _NAMES.get((way, bool(model.get("ignore_merges"))))
     if name is None:
         raise ExportError(
@@ -61,8 +56,9 @@ def word_cutter(content: Mapping[str, Any]) -> str:
     return name
 
 
-def _way(cutter: Mapping[str, Any]) -> str:
-    """Returns a regular expression, or GPT-2's by name; "" for another arrangement."""
+def words_of(cutter: Mapping[str, Any]) -> str:
+    """Returns by what the `pre_tokenizer` of a tokenizer.json cuts words: a regular expression, or
+    GPT-2's by name; "" for another arrangement."""
     parts = cutter.get("pretokenizers", [cutter])
     if not parts or not _is_bytes(parts[-1]):
         return ""

@@ -18,13 +18,6 @@ from tfscale.text.tokenizers.hugging_face import (
     import_tokenizers,
 )
 
-LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""How Llama 3 finds words; GPT-2's pattern is built into the library."""
-QWEN = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
-"""How Qwen does: each digit is a word."""
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
 """Types of tokens in a GGUF file."""
 
