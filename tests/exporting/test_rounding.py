@@ -236,6 +236,22 @@ def test_blocks_of_a_users_model_are_what_training_rounds():
     compare_blocks(model, found, "int4", 5, {"attention/query/kernel": 0.25})
 
 
+@pytest.mark.parametrize("quantize, kept", [("int4", True), ("int4_all", False)])
+def test_weak_rows_of_a_table_are_zero_in_int4_alone(quantize, kept):
+    network = grouped()
+    table = np.random.default_rng(0).normal(size=(V, 32)).astype(np.float32)
+    table[5] = 1e-4  # Of int4 the scale would be below the normal numbers of float16.
+    network.layers[1].embeddings.assign(table)
+    model = cached_model(network, T, V)
+    content = convert_other(model, signatures(model, []), quantize)
+    rows = [part for part, _ in rounded_numbers(content) if part.shape == (V, 32)]
+    matrices = [part for part in numbers_in_blocks(content) if part.size == table.size]
+    if kept:
+        np.testing.assert_allclose(rows[0][5], table[5], atol=1e-7)
+    else:
+        assert not rows and any((part == 0).sum() >= 32 for part in matrices)
+
+
 def compare_blocks(model, found, quantize, matrices, factors=None):
     formats, factors = weight_formats(model, quantize), factors or {}
     expected = [

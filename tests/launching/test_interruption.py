@@ -8,7 +8,12 @@ import pytest
 from tfscale import cli
 from tfscale.errors import TokenizerError
 from tfscale.files.folders import atomic_directory
-from tfscale.launching.interruption import StopRequest, Terminated, left_by_signals
+from tfscale.launching.interruption import (
+    StopRequest,
+    Terminated,
+    left_by_signals,
+    signals_wait,
+)
 from tfscale.text.tokenizers import train_tokenizer
 
 
@@ -42,6 +47,20 @@ def test_a_second_signal_does_not_stop_the_cleaning_up():
         finally:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_signals_wait_for_the_end_of_a_block(number, error):
+    done = []
+    with pytest.raises(error), left_by_signals(), signals_wait():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        done.append(1)
+    assert done
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored():

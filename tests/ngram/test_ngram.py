@@ -504,6 +504,20 @@ def test_a_full_disk_is_told_with_the_folder_that_is_full(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_of_somebody_else_is_not_that_of_the_temporary_files():
+    theirs = OSError(errno.ENOSPC, "No space left on device")
+
+    def blocks():
+        yield stream()
+        raise theirs
+
+    for given, error in ((blocks(), None), ([stream()], theirs)):
+        with pytest.raises(OSError) as raised:
+            with count_ngrams(given, order=2, vocabulary_size=9, end_id=END):
+                raise error
+        assert raised.value is theirs
+
+
 def test_it_writes_text():
     tokenizer, found, _ = byte_model()
     text = generate(NGramDecoder(found), tokenizer, "the c", 40).text

@@ -148,6 +148,26 @@ def test_arrays_that_were_exchanged_are_noticed(tmp_path):
         read_arrays(path)
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_each_variable_is_fetched_once(tmp_path, remote):
+    fetched = []
+
+    class Variable:
+        def __init__(self, value):
+            self.value = value
+
+        def numpy(self):
+            fetched.append(self.value)
+            return np.full(3, self.value)
+
+    path = f"ram://{tmp_path.name}/once.npz" if remote else str(tmp_path / "once.npz")
+    write_arrays(path, {"b": Variable(2), "a": Variable(1)}, {"of": "it"})
+    assert sorted(fetched) == [1, 2]
+    arrays, meta = read_arrays(path)
+    assert {name: array[0] for name, array in arrays.items()} == {"a": 1, "b": 2}
+    assert meta["of"] == "it"
+
+
 def test_the_digest_is_of_names_types_shapes_and_bytes():
     one = {"a": np.arange(6, dtype="int64").reshape(2, 3)}
     assert (

@@ -7,27 +7,35 @@ tests/compat/test_keras_weights.py says which.
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Iterator
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 from unittest import mock
 
 import h5py
 import keras
-import ml_dtypes
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.saving import saving_lib
 
 _PART = 1 << 22
 """Numbers that are read or written at a time."""
+_LOCK = threading.RLock()
+"""Held within a block that changes Keras: of two that overlap in time, the one that ends last would
+put back what the other made."""
+_Waiting: TypeAlias = dict[int, tuple["weakref.ref[Any]", Any]]
+"""Weights by their id, which cannot be compared, and their initializers."""
 
 
 @contextlib.contextmanager
 def weights_from_files() -> Iterator[None]:
-    """Within the block, large weights of new layers are zeros, and files lie on the disk.
+    """Within the block, large weights of new layers are zeros until they get a value.
 
-    For layers all of whose weights are read from a file, by this thread. Inside the scope of a
-    strategy everything is as always.
+    Those that have none at its end get the numbers of their initializers. Keras files lie on the
+    disk while they are read. All of it is for this thread; inside the scope of a strategy
+    everything is as always.
 
     Example:
         with weights_from_files():
@@ -36,46 +44,71 @@ def weights_from_files() -> Iterator[None]:
     if tf.distribute.has_strategy():
         yield
         return
+    waiting: _Waiting = {}
+    with _LOCK, _files_on_disk(), _zeros_at_first(waiting), _read_once():
+        yield
+    for reference, initializer in waiting.values():
+        weight = reference()
+        # A layer may have written into the variable of TensorFlow itself.
+        if weight is not None and not tf.reduce_any(weight._value != 0):
+            _put(weight, initializer(weight._shape, dtype=weight._dtype))
+
+
+@contextlib.contextmanager
+def _zeros_at_first(waiting: _Waiting) -> Iterator[None]:
+    """Has large weights of this thread's new layers be zeros at first.
+
+    Args:
+        waiting: receives them, with their initializers; those that get a value are taken out.
+    """
     thread = threading.get_ident()
     variable: Any = keras.Variable
     initialize, assign = variable._initialize_with_initializer, variable.assign
-    read = saving_lib.H5IOStore.__getitem__
 
     def with_zeros(self, initializer):
         size = int(np.prod(self._shape, dtype=int))
         if threading.get_ident() != thread or size <= _PART or "float" not in self._dtype:
             return initialize(self, initializer)
+        waiting[id(self)] = weakref.ref(self), initializer
         return self._initialize(lambda: tf.zeros(self._shape, self._dtype))
 
-    def in_parts(self, value):
-        if not isinstance(value, h5py.Dataset):
+    def in_place_of_zeros(self, value):
+        waits = id(self) in waiting and tf.executing_eagerly() and not in_stateless_scope()
+        if not waits:
             return assign(self, value)
-        if tuple(value.shape) != tuple(self.shape):  # Keras says so in its own words.
-            return assign(self, np.zeros(value.shape))
-        kind = ml_dtypes.bfloat16 if "dtype" in value.attrs else value.dtype
-        self._value, parts = None, []
-        for place in parts_of(value.shape):
-            part = np.empty((place.stop - place.start, *value.shape[1:]), kind)
-            value.read_direct(part, place)
-            parts.append(tf.cast(part, self._dtype))
-        # A new variable: after an assignment to a part of one TensorFlow copies all of it whenever
-        # it is read.
-        self._initialize(tf.concat(parts, axis=0))
-        return self.value
-
-    def without_copy(self, key):
-        dataset = saving_lib.safe_get_h5_dataset(self._h5_entry_group, key)
-        is_large = isinstance(dataset, h5py.Dataset) and dataset.size > _PART
-        known = is_large and dataset.attrs.get("dtype", "bfloat16") == "bfloat16"
-        return dataset if known and threading.get_ident() == thread else read(self, key)
+        if isinstance(value, np.ndarray) and value.shape == tuple(self.shape):
+            # The zeros' memory is given back before TensorFlow copies the value.
+            _put(self, tf.zeros([0], self._value.dtype))
+            result = _put(self, value)
+        else:
+            result = assign(self, value)
+        waiting.pop(id(self), None)
+        return result
 
     with (
-        _files_on_disk(),
         mock.patch.object(variable, "_initialize_with_initializer", with_zeros),
-        mock.patch.object(variable, "assign", in_parts),
-        mock.patch.object(saving_lib.H5IOStore, "__getitem__", without_copy),
+        mock.patch.object(variable, "assign", in_place_of_zeros),
     ):
         yield
+
+
+def _put(variable: Any, value: Any) -> tf.Tensor:
+    """Assigns a value of any shape; returns it."""
+    tensor = variable._convert_to_tensor(value, dtype=variable._dtype)
+    tf.raw_ops.AssignVariableOp(resource=variable._value.handle, value=tensor)
+    return tensor
+
+
+def _read_once() -> AbstractContextManager[Any]:
+    """Has a large weight be in memory once when it is read; Keras makes an array of an array."""
+    read = saving_lib.H5IOStore.__getitem__
+
+    def in_one_copy(self, key):
+        dataset = saving_lib.safe_get_h5_dataset(self._h5_entry_group, key)
+        is_large = isinstance(dataset, h5py.Dataset) and dataset.size > _PART
+        return dataset[()] if is_large and "dtype" not in dataset.attrs else read(self, key)
+
+    return mock.patch.object(saving_lib.H5IOStore, "__getitem__", in_one_copy)
 
 
 @contextlib.contextmanager
@@ -86,28 +119,38 @@ def weights_to_files() -> Iterator[None]:
         with weights_to_files():
             network.save("model.keras")
     """
+    with _LOCK, _files_on_disk(), _written_in_parts():
+        yield
+
+
+def _written_in_parts() -> AbstractContextManager[Any]:
     write = saving_lib.H5IOStore.__setitem__
 
     def in_parts(self, key, value):
-        shape = tuple(value.shape)
-        is_variable = isinstance(value, keras.Variable)
-        if not is_variable or value.dtype != "float32" or np.prod(shape, dtype=int) <= _PART:
+        # A layer may store what is no variable, such as a number.
+        large = isinstance(value, keras.Variable) and np.prod(value.shape, dtype=int) > _PART
+        if not large or value.dtype != "float32":
             write(self, key, value)
             return
         if not self._h5_entry_initialized:
             self._create_h5_group(self._h5_entry_path)
+        shape = tuple(value.shape)
         dataset = self._h5_entry_group.create_dataset(key, shape, np.float32)
         tensor = tf.convert_to_tensor(value.value)
         for place in parts_of(shape):
             dataset[place] = tensor[place].numpy()
 
-    with _files_on_disk(), mock.patch.object(saving_lib.H5IOStore, "__setitem__", in_parts):
-        yield
+    return mock.patch.object(saving_lib.H5IOStore, "__setitem__", in_parts)
 
 
-def _files_on_disk() -> contextlib.AbstractContextManager[Any]:
+def _files_on_disk() -> AbstractContextManager[Any]:
     """Has a file's weights lie in a temporary file beside it, and not in memory."""
-    return mock.patch.object(saving_lib, "is_memory_sufficient", lambda model: False)
+    thread, fits = threading.get_ident(), saving_lib.is_memory_sufficient
+
+    def fits_elsewhere(model):
+        return threading.get_ident() != thread and fits(model)
+
+    return mock.patch.object(saving_lib, "is_memory_sufficient", fits_elsewhere)
 
 
 def parts_of(shape: tuple[int, ...]) -> list[slice]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfscale.compat.tensorflow import keep_last_scale_apart
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.recipe import recipe
 
 Functions = Mapping[str, tf.types.experimental.ConcreteFunction]
@@ -48,7 +48,7 @@ def to_tflite(
     # The converter finds variables through the module; it does not see those inside Keras's own
     # variables.
     module.weights = [weight.value for weight in network.weights]
-    with scratch_folder("tfscale-export-") as directory:
+    with scratch_writes(), scratch_folder("tfscale-export-") as directory:
         try:
             tf.saved_model.save(module, directory, signatures=functions)
         except AssertionError as error:

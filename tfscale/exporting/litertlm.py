@@ -14,7 +14,7 @@ from tfscale.errors import ExportError
 from tfscale.exporting.comparison import GREEDY_TOKENS
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.capability import capabilities
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers import Tokenizer
@@ -79,7 +79,7 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
 
         def write(name: str, content: bytes) -> str:
             path = os.path.join(folder, name)
-            with open(path, "wb") as file:
+            with scratch_writes(), open(path, "wb") as file:
                 file.write(content)
             return path
 

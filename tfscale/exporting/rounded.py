@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfscale.compat.keras_weights import StoredValues
 from tfscale.config import Quantization
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
+from tfscale.launching.interruption import signals_wait
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import store, weight_formats
 
@@ -25,7 +26,7 @@ _PART = 1 << 20
 @contextlib.contextmanager
 def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[None]:
     """Rounds the weights of a network within the block as a recipe does; afterwards they are as
-    they were, also where the block raises.
+    they were, also where the block raises or is interrupted.
 
     Args:
         network: computes in float32.
@@ -46,12 +47,16 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
         kept: list[tuple[keras.Variable, StoredValues]] = []
         try:
             for index, weight in enumerate(changed):
-                kept.append((weight, StoredValues(weight, os.path.join(folder, str(index)))))
+                with scratch_writes():
+                    values = StoredValues(weight, os.path.join(folder, str(index)))
+                kept.append((weight, values))
                 weight.assign(_rounded(weight, formats[weight.path]))
             yield
         finally:
-            for weight, values in kept:
-                weight.assign(np.asarray(values))
+            # A second Ctrl-C would leave some of them rounded.
+            with signals_wait():
+                for weight, values in kept:
+                    weight.assign(np.asarray(values))
 
 
 def _rounded(weight: keras.Variable, form: WeightFormat) -> np.ndarray:

@@ -4,8 +4,9 @@ The quantizer knows neither tables that are read by GATHER nor the fused LSTM. S
 table, D columns, N ids.
 """
 
+import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import flatbuffers
 import numpy as np
@@ -47,7 +48,7 @@ def round_weights(content: bytes, quantize: str) -> bytes:
 
     in_int4 = recipe(quantize).blocks_in
     content = look_up_embeddings(content)
-    worker = quantizer.Quantizer(mark_products(content) if in_int4 else content)
+    worker = quantizer.Quantizer(mark_products(content, in_int4) if in_int4 else content)
     worker.load_quantization_recipe(quantizer_recipe.dynamic_wi8_afp32())
     for block in BLOCKS:
         for operation, names in in_int4.items():
@@ -166,16 +167,17 @@ def _reshape(
     return operator
 
 
-def mark_products(content: bytes) -> bytes:
+def mark_products(content: bytes, in_int4: Mapping[str, str]) -> bytes:
     """Names the result of each product with a constant matrix by how the matrix may be quantized.
 
     The quantizer chooses by the names of results. Those of lookups and products of a table become
     `blocks64/table/...`, those of products of other matrices `blocks64/matrix/...`; with the block
     size that the rows are whole multiples of, or `blocks0`. Callers go by the names of signatures,
-    which stay. Blocks too weak for int4 become zero.
+    which stay. Of matrices in int4, blocks too weak for it become zero.
 
     Args:
         content: a float file out of `look_up_embeddings`.
+        in_int4: as `Recipe.blocks_in`.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for subgraph in model.subgraphs:
@@ -195,11 +197,13 @@ def mark_products(content: bytes) -> bytes:
         }
         for operator, weight in weights:
             block = block_of(int(weight.shape[-1]))
-            if block:
-                _clear_weak_blocks(model.buffers[weight.buffer], block)
             kind = "table" if weight.buffer in looked_up else "matrix"
             result = subgraph.tensors[operator.outputs[0]]
-            result.name = f"blocks{block}/{kind}/{result.name.decode()}".encode()
+            name = f"{kind}/{result.name.decode()}"
+            names = in_int4.get(operation_name(model, operator.opcodeIndex))
+            if block and names is not None and re.match(names, name):
+                _clear_weak_blocks(model.buffers[weight.buffer], block)
+            result.name = f"blocks{block}/{name}".encode()
     return write_model(model)
 
 

@@ -24,8 +24,9 @@ from ai_edge_litert.schema_py_generated import (
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.exporting.flatbuffer import new_tensor, operation_name
+from tfscale.exporting.recipe_formats import is_in_rows
 from tfscale.exporting.streamed import StreamedWeight
-from tfscale.models.recipe import WeightFormat, recipe
+from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import weight_formats
 
 _PREFIX = "streamed_weight_"
@@ -36,16 +37,26 @@ _READS_ROWS = {("GATHER", 0), ("EMBEDDING_LOOKUP", 1), ("FULLY_CONNECTED", 1)}
 def streamed_formats(network: keras.Model, quantize: str) -> dict[str, WeightFormat]:
     """Returns how the file of a recipe stores each matrix that is written by rows, by its path.
 
-    Empty where the recipe rounds a weight that is none of them, such as a convolution's.
+    Empty where the recipe has another format for one of them, or rounds a weight that is none of
+    them, such as a convolution's.
     """
-    chosen = weight_formats(network, quantize) if recipe(quantize).rounds else {}
-    formats = {
-        path: dataclasses.replace(chosen.get(path, WeightFormat(bits=32)), axis=form.axis)
+    chosen = weight_formats(network, quantize)
+    shapes = {weight.path: tuple(weight.shape) for weight in network.weights}
+    in_rows = {
+        path: form
         for path, form in weight_formats(network, "int8").items()
         if form.bits == 8 and isinstance(form.axis, int) and not form.gates
     }
-    left = (form for path, form in chosen.items() if path not in formats)
-    return {} if any(form.bits < 32 for form in left) else formats
+    for path, form in chosen.items():
+        if path in in_rows:
+            written = is_in_rows(form, in_rows[path], shapes[path])
+        else:
+            written = form.bits == 32
+        if not written:
+            return {}
+    return {
+        path: dataclasses.replace(chosen[path], axis=form.axis) for path, form in in_rows.items()
+    }
 
 
 class Placeholders:

@@ -22,6 +22,7 @@ from tfscale.errors import ExportError
 from tfscale.exporting.activations import split_in
 from tfscale.exporting.converter import Functions, Weighted, silence, to_tflite
 from tfscale.exporting.flatbuffer import refuse_custom_operations, write_to
+from tfscale.exporting.recipe_formats import check_converted
 from tfscale.exporting.rounding import look_up_rows, round_weights, share_parameters
 from tfscale.exporting.skeleton import (
     Placeholders,
@@ -176,8 +177,9 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
 
     Raises:
         ExportError: TFLite has no built-in operation for a part of the network, or the file lacks
-            weights.
+            weights; or the recipe has formats that the quantizer does not make.
     """
+    check_converted(network, quantize)
     with silence():
         content = to_tflite(network, functions, quantize)
         refuse_custom_operations(content)
@@ -279,8 +281,10 @@ def convert_other(
         module: has other variables that the functions read.
 
     Raises:
-        ExportError: TFLite has no built-in operation for a part of the network.
+        ExportError: TFLite has no built-in operation for a part of the network, or the recipe has
+            formats that the quantizer does not make.
     """
+    check_converted(network, quantize)
     with silence():
         content = to_tflite(network, functions, quantize, module)
         refuse_custom_operations(content)

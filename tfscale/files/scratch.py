@@ -23,27 +23,52 @@ def scratch_folder(prefix: str, beside: str = "") -> Iterator[str]:
             found with that output's leftovers.
 
     Raises:
-        TfscaleError: the disk is full; names the folder, and how to have it elsewhere.
+        TfscaleError: the disk is full; see `scratch_writes`, which what is written there needs.
 
     Example:
         with scratch_folder("tfscale-ngram-", beside="run") as folder:
-            ...
+            with scratch_writes(beside="run"):
+                array.tofile(f"{folder}/array")
     """
-    if beside and not is_remote(beside):
-        target = os.path.abspath(beside)
-        where, hint = os.path.dirname(target), "make room there, or give another --output"
-        made: contextlib.AbstractContextManager[str] = temporary_folder(target)
-    else:
-        where = tempfile.gettempdir()
-        hint = "make room there, or name another folder by the variable TMPDIR"
-        made = tempfile.TemporaryDirectory(prefix=prefix)
+    made: contextlib.AbstractContextManager[str] = (
+        temporary_folder(os.path.abspath(beside))
+        if _lies_beside(beside)
+        else tempfile.TemporaryDirectory(prefix=prefix)
+    )
+    with contextlib.ExitStack() as stack:
+        with scratch_writes(beside):
+            folder = stack.enter_context(made)
+        yield folder
+
+
+@contextlib.contextmanager
+def scratch_writes(beside: str = "") -> Iterator[None]:
+    """Says of a full disk in the block that it is that of the temporary files.
+
+    The block writes them and nothing else: another file, such as one of the caller's, may lie on
+    another disk.
+
+    Args:
+        beside: as for `scratch_folder`.
+
+    Raises:
+        TfscaleError: the disk is full; names the folder, and how to have it elsewhere.
+    """
     try:
-        with made as folder:
-            yield folder
+        yield
     except Exception as error:
         if not _is_full(error):
             raise
+        where = tempfile.gettempdir()
+        hint = "make room there, or name another folder by the variable TMPDIR"
+        if _lies_beside(beside):
+            where = os.path.dirname(os.path.abspath(beside))
+            hint = "make room there, or give another --output"
         raise TfscaleError(f"no space left for temporary files in {where}; {hint}") from error
+
+
+def _lies_beside(output: str) -> bool:
+    return bool(output) and not is_remote(output)
 
 
 def _is_full(error: Exception) -> bool:

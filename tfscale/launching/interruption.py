@@ -46,6 +46,33 @@ def left_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def signals_wait() -> Iterator[None]:
+    """Has Ctrl-C, SIGTERM and SIGHUP that come in the block take effect at its end.
+
+    For a short block that puts back what another one changed. Signals reach the main thread alone.
+
+    Example:
+        with signals_wait():
+            put_back(weights)
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    earlier = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in filter(wanted, (signal.SIGINT, *ENDING))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
 class StopRequest:
     """Notes Ctrl-C, SIGTERM and SIGHUP within the block; a second one ends the process.
 

@@ -20,7 +20,7 @@ from tfscale.compat.keras_weights import assign_rows, put_on_disk, weights_from_
 from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_reader import HubReader
 from tfscale.models.projecting import projection
@@ -77,22 +77,24 @@ def from_keras_hub(
     expected = _logits(reader, ids, places, config.vocabulary_size)
     with scratch_folder("tfscale-import-") as folder:
         if consume:
-            put_on_disk(backbone, folder)
+            with scratch_writes():
+                put_on_disk(backbone, folder)
         with weights_from_files():
             network = TransformerLM(config)
-        reader.read(network)
+            reader.read(network)
     _check_same(network, type(backbone), ids, places, expected)
     if precision == "float32":
         return network
     with scratch_folder("tfscale-import-") as folder:
-        put_on_disk(network, folder)
+        with scratch_writes():
+            put_on_disk(network, folder)
         with weights_from_files():
             lower = TransformerLM(config, precision=precision)
-        for target, weight in zip(lower.weights, network.weights, strict=True):
-            if len(target.shape) == 2:
-                assign_rows(target, weight)
-            else:
-                target.assign(np.asarray(weight))
+            for target, weight in zip(lower.weights, network.weights, strict=True):
+                if len(target.shape) == 2:
+                    assign_rows(target, weight)
+                else:
+                    target.assign(np.asarray(weight))
     return lower
 
 

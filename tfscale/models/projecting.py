@@ -22,10 +22,13 @@ def projection(
 ) -> Callable[[tf.Tensor], np.ndarray]:
     """Returns a function from hidden states (..., D) to logits (..., V) float32.
 
+    All of them at once where the variables have different numbers of entries: one of them is then
+    no weight with an entry for each token, whatever its axis.
+
     Args:
         project: computes logits; each of them depends on the entries of its own token alone.
-        variables: the weights that `project` reads and that have an entry for each token, and along
-            which axis.
+        variables: the weights that `project` reads, and the axis along which each has an entry for
+            each token.
         count: V; there may be more entries, which `project` leaves out.
 
     Example:
@@ -34,7 +37,8 @@ def projection(
     """
     numbers = max(int(np.prod(variable.shape, dtype=int)) for variable, _ in variables)
     step = max(1, count * _PART // numbers)
-    if step >= count:
+    entries = {int(variable.shape[axis]) for variable, axis in variables}
+    if step >= count or len(entries) > 1 or min(entries) < count:
         return lambda hidden: np.asarray(project(hidden), np.float32)
 
     @tf.function(reduce_retracing=True)

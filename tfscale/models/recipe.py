@@ -98,7 +98,8 @@ class Recipe(abc.ABC):
     Example:
         @tfscale.register
         class Half(tfscale.Recipe):
-            name, words, perplexity_change = "half", "bfloat16", 1e-2
+            name, words, perplexity_change = "half", "float16", 1e-3
+            converted_as = "float16"
 
             def format_of(self, weight):
                 return WeightFormat(bits=16)

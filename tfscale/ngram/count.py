@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfscale.errors import DataError
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 
 NOT_COUNTED = np.uint32(0xFFFFFFFF)
 """Stands for a number: the n-gram that ends at this token would begin in another document."""
@@ -90,7 +90,8 @@ def count_ngrams(
             model = estimate(counts, vocabulary_size=256, end_id=0)
     """
     with scratch_folder("tfscale-ngram-", beside) as folder:
-        tokens = _write_tokens(blocks, os.path.join(folder, "tokens"), vocabulary_size)
+        path = os.path.join(folder, "tokens")
+        tokens = _write_tokens(blocks, path, vocabulary_size, beside)
         note(f"{len(tokens):,} tokens")
         unigrams = sum(
             np.bincount(tokens[at : at + RUN_TOKENS], minlength=vocabulary_size)
@@ -102,8 +103,8 @@ def count_ngrams(
         numbers = tokens
         threads = threads or os.cpu_count() or 1
         for k in range(2, order + 1):
-            level = _Level(folder, k, tokens, numbers, token_bits(vocabulary_size), end_id)
-            with ThreadPoolExecutor(threads) as pool:
+            with scratch_writes(beside), ThreadPoolExecutor(threads) as pool:
+                level = _Level(folder, k, tokens, numbers, token_bits(vocabulary_size), end_id)
                 starts = range(0, len(tokens), RUN_TOKENS)
                 runs = list(pool.map(level.count_run, starts))
                 levels.append(_merge(runs, os.path.join(folder, f"order{k}")))
@@ -138,7 +139,9 @@ def new_file(path: str, dtype: npt.DTypeLike, size: int) -> np.ndarray:
     return np.memmap(path, dtype, "w+", shape=(size,))
 
 
-def _write_tokens(blocks: Iterable[np.ndarray], path: str, vocabulary_size: int) -> np.ndarray:
+def _write_tokens(
+    blocks: Iterable[np.ndarray], path: str, vocabulary_size: int, beside: str
+) -> np.ndarray:
     dtype = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
     total = 0
     with open(path, "wb") as file:
@@ -149,8 +152,11 @@ def _write_tokens(blocks: Iterable[np.ndarray], path: str, vocabulary_size: int)
                     f"token ids must be 0 to {vocabulary_size - 1}; received {block.min()} to"
                     f" {block.max()}"
                 )
-            append(file, block.astype(dtype))
+            with scratch_writes(beside):
+                append(file, block.astype(dtype))
             total += block.size
+        with scratch_writes(beside):
+            file.flush()
     if not total:
         raise DataError("there are no tokens to count; give text of 1 token or more")
     return np.memmap(path, dtype, "r", shape=(total,))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfscale.errors import ConfigError
-from tfscale.files.scratch import scratch_folder
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.ngram.count import Counts, new_file, token_bits
 from tfscale.ngram.levels import Level
 from tfscale.ngram.model import NGramModel
@@ -68,7 +68,7 @@ def estimate(
     """
     least = _least_counts(min_counts, len(counts))
     bits = np.uint64(token_bits(vocabulary_size))
-    with scratch_folder("tfscale-estimate-", beside) as folder:
+    with scratch_writes(beside), scratch_folder("tfscale-estimate-", beside) as folder:
         orders = _with_suffixes(counts, bits, end_id, folder)
         adjusted = _adjusted(orders[0], orders[1] if len(orders) > 1 else None)
         discounted = adjusted - _discounts(adjusted)[np.minimum(adjusted, 3)]

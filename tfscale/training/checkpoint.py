@@ -179,18 +179,20 @@ def network_state(network: keras.Model) -> dict[str, tf.Variable]:
 def write_arrays(path: str, state: Mapping[str, Stored], meta: JsonObject) -> None:
     """Writes named variables and a JSON description to one .npz file.
 
-    The values of one variable are in memory at a time, beside the variables themselves.
+    The values of one variable are in memory at a time, beside the variables themselves. Each is
+    fetched once, from a device or another machine; so the description, which has the digest of all,
+    comes last.
     """
     arrays = ArraysOf(state)
-    text = to_json(
-        {**meta, "format_version": FORMAT_VERSION, "digest": array_digest(arrays)}
-    ).encode()
-    meta_array = np.frombuffer(text, np.uint8)
 
     def content() -> Iterator[tuple[str, np.ndarray]]:
-        yield "meta", meta_array
-        for name in arrays:
-            yield name, arrays[name]
+        digest = _new_digest()
+        for name in sorted(arrays):
+            array = arrays[name]
+            _add(digest, name, array)
+            yield name, array
+        text = to_json({**meta, "format_version": FORMAT_VERSION, "digest": digest.hexdigest()})
+        yield "meta", np.frombuffer(text.encode(), np.uint8)
 
     if not is_remote(path):
         with atomic_write(path) as file:
@@ -222,12 +224,19 @@ class ArraysOf(Mapping[str, np.ndarray]):
 
 def array_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """Returns the BLAKE2b of names, types, shapes and bytes of all arrays, in hexadecimal."""
-    digest = hashlib.blake2b(digest_size=32)
+    digest = _new_digest()
     for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        _add(digest, name, arrays[name])
     return digest.hexdigest()
+
+
+def _new_digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=32)
+
+
+def _add(digest: hashlib.blake2b, name: str, array: np.ndarray) -> None:
+    digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
 
 
 def read_arrays(path: str) -> tuple[dict[str, np.ndarray], JsonObject]:
