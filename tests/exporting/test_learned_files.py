@@ -1,5 +1,6 @@
 """Exports with rounding=learned: windows of the training text, the file, and what is refused."""
 
+import dataclasses
 import json
 import os
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.exporting.exported import make_network, make_run
+from tests.exporting.exported import CONFIGS, make_network, make_run
 from tfscale.config import ExportConfig, PrepareConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
@@ -16,6 +17,7 @@ from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.exporting.calibration import UNSEEN_WINDOWS, calibration_windows
 from tfscale.exporting.export import export_run
 from tfscale.exporting.learned_rounding import LearnedRounding
+from tfscale.models import build_network
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs home to sleep".split()
 
@@ -107,6 +109,14 @@ def test_the_file_has_the_numbers_that_were_learned(run, tmp_path, monkeypatch):
     assert gaps["learned"] < 0.1 * gaps["nearest"]
     with open(tmp_path / "learned" / "parity.json", encoding="utf-8") as file:
         assert json.load(file)["rounding"] == report["rounding"]
+
+
+def test_a_file_with_a_state_has_them_too(tmp_path, tokenizer, data):
+    config = dataclasses.replace(CONFIGS["lstm"], embedding_dim=32, hidden_dim=32)
+    run = make_run(tmp_path / "run", build_network(config, seed=0), tokenizer, data)
+    report = export_run(run, config_of(tmp_path / "export", quantize="int4_all"))
+    change = next(c for c in report["checks"] if c["name"] == "loss_change_by_learned_rounding")
+    assert change["value"] < 0
 
 
 def test_rounding_that_makes_text_less_likely_is_not_written(run, tmp_path, monkeypatch):
