@@ -74,8 +74,6 @@ def check_rounding(run: "Run", config: ExportConfig) -> None:
         ConfigError: it was trained for a recipe, or it has too few windows.
         DataError: its training text is not there.
     """
-    if config.rounding == "nearest":
-        return
     path = os.path.join(run.directory, "config.yaml")
     section = read_config(path).get("quantize") if exists(path) else None
     trained_for = str(section["recipe"]) if isinstance(section, dict) else "none"
