@@ -13,7 +13,7 @@ from tfscale.ui.tables import print_figures
 
 def run(options: Namespace) -> JsonObject:
     """Writes the run; returns what it is."""
-    load_tensorflow()
+    load_tensorflow(gives_memory_back=True)
     from tfscale.runs.hub import import_
 
     return import_(

@@ -69,12 +69,18 @@ def log_unheard() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
+def load_tensorflow(
+    note: Callable[[str], None] | None = None, gives_memory_back: bool = False
+) -> None:
     """Imports TensorFlow as `start_quietly` does.
 
     Args:
         note: receives a line if that is still to be done, which takes seconds; by default what
             `begin_command` was given.
+        gives_memory_back: for a process that holds large weights once and computes little. With
+            oneDNN's products, TensorFlow on x86 keeps what large tensors leave, in a pool that
+            grows by doubling, and NumPy can't have it. Without them it is free at once. What the
+            user says by TF_ENABLE_ONEDNN_OPTS holds.
 
     Raises:
         ConfigError: TensorFlow is not installed.
@@ -86,6 +92,8 @@ def load_tensorflow(note: Callable[[str], None] | None = None) -> None:
     note = note or _command_note
     if note is not None:
         note("loading TensorFlow ...")
+    if gives_memory_back:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     start_quietly()
 
 

@@ -11,3 +11,5 @@ SentencePieceModel = Literal["unigram", "bpe"]
 WordSegmenter = Literal["none", "jieba"]
 Quantization = Annotated[str, NameIn(RECIPES, refused=REFUSED)]
 """The name of a quantization recipe; see `tfscale.models.recipe.Recipe`."""
+Rounding = Literal["nearest", "learned"]
+"""How weights in blocks of int4 are rounded; see `tfscale.exporting.learned_rounding`."""

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from tfscale.config.choices import Quantization
+from tfscale.config.choices import Quantization, Rounding
 from tfscale.config.fields import rare
 from tfscale.config.options import Options
 from tfscale.config.refused import explain_refusal
 from tfscale.errors import ConfigError, check_range
-from tfscale.registry import FORMATS, NameIn
+from tfscale.registry import FORMATS, RECIPES, NameIn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,13 @@ class ExportConfig(Options):
     """Weights in the file: float32 (none), float16, int8 (computed in int8 where the runtime can),
     int4 (matrices in blocks of 64 or 32 weights, with embedding tables in int8; the tables too with
     int4_all)."""
+    rounding: Rounding = "nearest"
+    """How weights in blocks of int4 are rounded: each to the nearest number, or up or down as is
+    learned from windows of the training text (Cheng et al. 2023)."""
+    calibration_windows: int = 1600
+    """Windows of the run's training split from which rounding is learned."""
+    calibration_seed: int = rare(0)
+    """Seed of the draw of these windows."""
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
     """Tokens per call of the prompt signatures of a Transformer; those above the context are left
     out."""
@@ -52,6 +59,17 @@ class ExportConfig(Options):
             "16 to 100,000",
         )
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
+        check_range(
+            self.calibration_windows >= 1,
+            "calibration_windows",
+            self.calibration_windows,
+            "1 or more",
+        )
+        if self.rounding != "nearest" and not RECIPES.get(self.quantize).blocks_in:
+            raise ConfigError(
+                f"rounding: {self.rounding} is for quantize=int4 and int4_all; received"
+                f" quantize={self.quantize!r}"
+            )
         recipes = FORMATS.get(self.format).recipes
         if recipes is not None and self.quantize not in recipes:
             raise ConfigError(

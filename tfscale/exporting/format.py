@@ -94,6 +94,11 @@ class ExportFormat(abc.ABC, Generic[SourceT]):
                 f"quantize: expected one of {', '.join(allowed)}; received {config.quantize!r},"
                 f" which is not for {source.noun} with format={self.name}"
             )
+        if config.rounding not in source.roundings:
+            raise ConfigError(
+                f"rounding: expected {' or '.join(source.roundings)} for {source.noun}; received"
+                f" {config.rounding!r}, which takes the run folder of a network that writes text"
+            )
 
     @abc.abstractmethod
     def write(self, export: Export[SourceT]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from tfscale.compat.keras_hub import tokenizer_in
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
+from tfscale.exporting.cached_source import CachedSource
 from tfscale.exporting.incoming import (
     check_held_out,
     check_layers,
@@ -20,7 +21,6 @@ from tfscale.exporting.incoming import (
     in_float32,
     own_tokenizer,
 )
-from tfscale.exporting.network import CachedSource
 from tfscale.exporting.report import Report
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.writer import export_source

@@ -1,40 +1,40 @@
 """A network that writes text token by token, as something to export."""
 
 import dataclasses
+import functools
 import importlib.metadata
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import tfscale
 from tfscale.config import ExportConfig, Quantization, to_dict
-from tfscale.errors import ConfigError, DataError, ExportError, TokenizerError
+from tfscale.config.choices import Rounding
+from tfscale.errors import ConfigError, DataError, TokenizerError
+from tfscale.exporting.calibration import Rounded, check_rounding, learned_for
 from tfscale.exporting.embedding import described_embedding, embed_signature
 from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.rounded import numbers_in_place
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.source import Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import (
     DecodingNetwork,
-    convert_other,
-    export_tflite,
-    signatures,
     usable_prefill_lengths,
     write_tflite,
 )
 from tfscale.files.description import Description
-from tfscale.models.cached import tracing_for_tflite
-from tfscale.models.cached_model import CachedModel
 from tfscale.models.capability import capabilities
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.weight_formats import weight_formats
 from tfscale.text.tokenizers import Tokenizer
-from tfscale.text.tokenizers.special import turns_end_with
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
@@ -87,12 +87,15 @@ class TextSource(TFLiteSource):
     tflite_format = "tflite"
     has_report = True
     embeds = True
+    roundings: ClassVar[tuple[Rounding, ...]] = ("nearest", "learned")
     tokenizer: Tokenizer
     network: DecodingNetwork
     converted = False
     """Whether the converter, rather than tfscale, says how weights are stored."""
     document_mask = False
     """Whether each document is scored by itself."""
+    _rounded: Rounded | None = None
+    """The numbers that were learned for the file, if they are not the nearest."""
 
     def __init__(self, run: "Run", held_out: Sequence[int] | None = None):
         self.network, self.tokenizer = run.network, run.tokenizer
@@ -108,7 +111,15 @@ class TextSource(TFLiteSource):
                 f"the tokenizer of {self.directory} has {tokens} tokens and its model {own}; they"
                 " do not belong together"
             )
+        if config.rounding != "nearest":
+            check_rounding(self._run, config)
         super().check(config)
+
+    def prepare(self, config: ExportConfig, note: Callable[[str], None]) -> None:
+        if config.rounding == "learned":
+            note("learn how to round")
+            network = cast(LanguageNetwork, float32_copy(self.network))
+            self._rounded = learned_for(self._run, network, config)
 
     def held_out(self, count: int) -> HeldOut:
         if self._held_out is None:
@@ -137,15 +148,23 @@ class TextSource(TFLiteSource):
         )
 
     def convert(self, config: ExportConfig) -> bytes:
-        extra = embed_signature if config.embedding else None
-        return export_tflite(self.network, config.quantize, config.prefill_lengths, extra)
+        content = io.BytesIO()
+        self.write(content, config)
+        return content.getvalue()
 
     def write(self, file: IO[bytes], config: ExportConfig) -> None:
         extra = embed_signature if config.embedding else None
-        write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
+        with numbers_in_place(self.network, self._numbers()):
+            write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
+
+    def _numbers(self) -> dict[str, Callable[[], np.ndarray]]:
+        numbers = {} if self._rounded is None else self._rounded.numbers
+        return {path: functools.partial(numbers.__getitem__, path) for path in numbers}
 
     def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
-        config = export.config
+        config, rounded = export.config, self._rounded
+        if rounded is not None:
+            rounded.check(checks)
         return compare_file(
             checks,
             self.network,
@@ -157,6 +176,7 @@ class TextSource(TFLiteSource):
             converted=self.converted,
             document_mask=self.document_mask,
             embedding=config.embedding,
+            chosen={} if rounded is None else rounded.numbers,
         )
 
     def complete(self, report: Report, config: ExportConfig) -> None:
@@ -168,6 +188,8 @@ class TextSource(TFLiteSource):
             "tokens": len(held_out.tokens),
             "unknown_tokens": unknown,
         }
+        if self._rounded is not None:
+            report["rounding"] = self._rounded.reported(config)
         keras_file = os.path.join(self.directory, "model.keras")
         if os.path.exists(keras_file):
             report["sizes"]["keras_bytes"] = os.path.getsize(keras_file)
@@ -177,60 +199,6 @@ class TextSource(TFLiteSource):
     ) -> str:
         template = "cached" if description.context_length is not None else "recurrent"
         return text_readme(f"{template}.md.j2", self, description, report, sections)
-
-
-class CachedSource(TextSource):
-    """Somebody's own Keras model that decodes with a key-value cache or a state.
-
-    Its folder is that of a network of tfscale, with the same signatures, recipes, formats and
-    comparison.
-
-    Args:
-        model: see `tfscale.models.decoding.cached_model`.
-        tokenizer: the model's.
-        held_out: checked ids to compare on, of text that the model was not trained on.
-        softmax_left_out: whether the model by itself gives probabilities.
-    """
-
-    embeds = False
-    network: CachedModel
-    converted = True
-
-    def __init__(
-        self,
-        model: CachedModel,
-        tokenizer: Tokenizer,
-        held_out: list[int],
-        softmax_left_out: bool = False,
-    ):
-        self.network, self.tokenizer = model, tokenizer
-        self.softmax_left_out = softmax_left_out
-        self._held_out = HeldOut(held_out, "the tokens that were given")
-
-    def convert(self, config: ExportConfig) -> bytes:
-        try:
-            with tracing_for_tflite():
-                functions = signatures(self.network, config.prefill_lengths)
-        except (TypeError, ValueError, tf.errors.OpError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise ExportError(
-                f"the model cannot be called token by token: {lines[-1][:200]}"
-            ) from error
-        return convert_other(self.network, functions, config.quantize)
-
-    def write(self, file: IO[bytes], config: ExportConfig) -> None:
-        file.write(self.convert(config))
-
-    def complete(self, report: Report, config: ExportConfig) -> None:
-        held_out = self.held_out(config.parity_tokens)
-        report["versions"] = versions()
-        report["held_out"] = {"source": held_out.origin, "tokens": len(held_out.tokens)}
-        report["decodes"] = True
-        stops = self.tokenizer.stop_ids
-        report["stop_tokens"] = [self.tokenizer.piece(id) for id in stops]
-        report["turns_end_with"] = turns_end_with(self.tokenizer.special_tokens, stops)
-        if self.softmax_left_out:
-            report["softmax_left_out"] = True
 
 
 def describe_network(

@@ -13,7 +13,8 @@ tight for int4 too; perplexity is compared with that of the network itself.
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -33,7 +34,7 @@ from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.rounded import rounded_in_place
+from tfscale.exporting.rounded import numbers_in_place, rounded_in_place
 from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
@@ -61,6 +62,7 @@ def compare_file(
     converted: bool = False,
     document_mask: bool = False,
     embedding: bool = False,
+    chosen: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Report:
     """Compares an export folder with the network it was made from.
 
@@ -76,6 +78,7 @@ def compare_file(
             constants that nobody knows of.
         document_mask: each document is compared by itself, as it is scored.
         embedding: the file gives hidden states too.
+        chosen: numbers of weights, by their paths, that were not rounded to the nearest.
 
     Returns:
         `tokens`; `perplexity` of `keras` and `file`; `greedy` with prompt and completions; `sizes`;
@@ -99,6 +102,9 @@ def compare_file(
         keras_perplexity = windows.score.perplexity
         states = states_of(windows) if embedding else []
         if as_stored:
+            # The numbers that were chosen are in the file as they are: they round to themselves.
+            numbers = {path: lambda path=path: chosen[path] for path in chosen}
+            stack.enter_context(numbers_in_place(exact, numbers))
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
         rounded_perplexity = windows.score.perplexity
@@ -108,6 +114,9 @@ def compare_file(
                 model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
             perplexities[kernels] = _compare_logits(checks, kernels, windows, model, limits)
             change = relative_change(perplexities[kernels], keras_perplexity)
+            # What learned from text may predict it better than the network does.
+            if chosen and perplexities[kernels] < keras_perplexity:
+                change = -change
             checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
             _compare_prompts(checks, kernels, windows, model, limits)
             received, _ = greedy(model.decoder(), expected.prompt, len(expected.tokens))

@@ -51,6 +51,17 @@ class ReportedExamples(TypedDict):
     examples: int
 
 
+class ReportedRounding(TypedDict):
+    """How rounding was learned, and the loss of a token in nats, on windows that it did not learn
+    from: of the nearest numbers, and of those learned."""
+
+    method: str
+    calibration_windows: int
+    calibration_seed: int
+    unseen_windows: int
+    loss: dict[str, float]
+
+
 Quality = dict[str, dict[str, float]]
 """accuracy or mean_squared_error -> that of the network ("keras") and that of the file ("file")."""
 
@@ -87,6 +98,7 @@ class Report(TypedDict, total=False):
     operations: dict[str, dict[str, int]]
     signatures: dict[str, list[str]]
     held_out: ReportedTokens
+    rounding: ReportedRounding
     compared_on: ReportedExamples
     quality: dict[str, Quality]
     versions: dict[str, str]

@@ -1,12 +1,13 @@
-"""A network that has, for a while, the weights that a recipe stores.
+"""A network that has, for a while, other weights, such as those that a recipe stores.
 
 A second network with rounded weights would take as much memory again; here the weights themselves
 are rounded, and their own values wait on the disk.
 """
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -38,22 +39,41 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
     """
     formats = weight_formats(network, quantize)
     # A weight without a format, such as a seed, is no number of the file.
-    changed = [
-        weight
+    changed = {
+        weight.path: functools.partial(_rounded, weight, formats[weight.path])
         for weight in network.weights
         if weight.path in formats and formats[weight.path].bits < 32
-    ]
+    }
+    with numbers_in_place(network, changed):
+        yield
+
+
+@contextlib.contextmanager
+def numbers_in_place(
+    network: keras.Model, numbers: Mapping[str, Callable[[], np.ndarray]]
+) -> Iterator[None]:
+    """Gives weights of a network other numbers within the block; afterwards they are as they were,
+    also where the block raises or is interrupted.
+
+    Args:
+        network: any network.
+        numbers: makes those of a weight, by its path; the other weights stay.
+
+    Example:
+        with numbers_in_place(network, {"output/kernel": lambda: np.zeros((64, 100))}):
+            logits = network(ids)
+    """
     with scratch_folder("tfscale-export-") as folder:
         kept: list[tuple[keras.Variable, StoredValues]] = []
         try:
-            for index, weight in enumerate(changed):
+            for weight in (weight for weight in network.weights if weight.path in numbers):
                 with scratch_writes():
-                    values = StoredValues(weight, os.path.join(folder, str(index)))
+                    values = StoredValues(weight, os.path.join(folder, str(len(kept))))
                 kept.append((weight, values))
-                weight.assign(_rounded(weight, formats[weight.path]))
+                weight.assign(numbers[weight.path]())
             yield
         finally:
-            # A second Ctrl-C would leave some of them rounded.
+            # A second Ctrl-C would leave some of them changed.
             with signals_wait():
                 for weight, values in kept:
                     weight.assign(np.asarray(values))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from tfscale.config import ExportConfig
+from tfscale.config.choices import Rounding
 from tfscale.files.description import Description
 from tfscale.text.tokenizers import Tokenizer
 
@@ -46,6 +47,7 @@ class Source(abc.ABC):
         advice: what to do where a format does not take it.
         embeds: whether its .tflite file can give hidden states.
         recipes: values of `quantize` that it can be stored with; None for all.
+        roundings: values of `rounding` that it can be stored with.
         tokenizer: saved beside the file; None where the user has one.
         directory: its run folder; "" where there is none.
         network: its Keras model; None for n-grams.
@@ -58,6 +60,7 @@ class Source(abc.ABC):
     advice: str
     embeds: ClassVar[bool] = False
     recipes: tuple[str, ...] | None = None
+    roundings: ClassVar[tuple[Rounding, ...]] = ("nearest",)
     tokenizer: Tokenizer | None
     directory: str = ""
     # A format knows by `kind` which class the network of its sources has.
@@ -73,6 +76,14 @@ class Source(abc.ABC):
             TfscaleError: says which parts.
         """
         self.held_out(config.parity_tokens)
+
+    def prepare(self, config: ExportConfig, note: Callable[[str], None]) -> None:  # noqa: B027
+        """Does what takes long before the file can be written.
+
+        Args:
+            config: the options.
+            note: receives the name of each stage.
+        """
 
     def held_out(self, count: int) -> HeldOut:
         """Returns up to `count` tokens to compare on; none where it is not a model of tokens."""

@@ -1,8 +1,8 @@
 """Writes an export folder: the one sequence of steps that every format goes through.
 
-check -> claim the folder -> temporary folder -> tokenizer -> file -> model.json -> compare ->
-last changes -> parity.json -> README.md and report -> rename. A step that fails leaves an earlier
-export as it was, and nothing else behind.
+check -> claim the folder -> temporary folder -> tokenizer -> preparation -> file -> model.json ->
+compare -> last changes -> parity.json -> README.md and report -> rename. A step that fails leaves
+an earlier export as it was, and nothing else behind.
 """
 
 import dataclasses
@@ -50,6 +50,7 @@ def export_source(
         export = Export(source, config, folder, note)
         if source.tokenizer is not None:
             source.tokenizer.save(export.path("tokenizer"), originals=False)
+        source.prepare(config, note)
         note(export_format.converting)
         export_format.write(export)
         description = _describe(export_format, export, export_format.file)
