@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tfscale.compat import quiet
+
 _PROGRAM = """
 import json, os
 from tfscale.compat.quiet import load_tensorflow
@@ -40,14 +42,16 @@ def test_memory_of_large_tensors_is_given_back():
     assert held > 390e6 and left < 40e6
 
 
-def test_what_the_user_says_holds():
-    program = "from tfscale.compat.quiet import load_tensorflow as load; import os;"
-    program += " load(gives_memory_back=True); print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"},
-        check=True,
+@pytest.mark.parametrize("said, holds", [(None, "0"), ("1", "1")])
+def test_what_the_user_says_holds(monkeypatch, said, holds):
+    found = []
+    monkeypatch.setattr(
+        quiet, "start_quietly", lambda: found.append(os.environ["TF_ENABLE_ONEDNN_OPTS"])
     )
-    assert done.stdout.split()[-1] == "1"
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    # Set first, so that it is put back afterwards as it was.
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", str(said))
+    if said is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    quiet.load_tensorflow(gives_memory_back=True)
+    assert found == [holds]

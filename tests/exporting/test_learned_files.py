@@ -9,15 +9,17 @@ import pytest
 import yaml
 
 from tests.exporting.exported import CONFIGS, make_network, make_run
-from tfscale.config import ExportConfig, PrepareConfig
+from tfscale.config import ExportConfig, PrepareConfig, TrainConfig
 from tfscale.data.prepare import prepare
 from tfscale.data.tokens import split_stream
 from tfscale.device import load
 from tfscale.errors import ConfigError, DataError, ExportError
-from tfscale.exporting.calibration import UNSEEN_WINDOWS, calibration_windows
+from tfscale.exporting.calibration import UNSEEN_WINDOWS, calibration_text, learned_for
 from tfscale.exporting.export import export_run
 from tfscale.exporting.learned_rounding import LearnedRounding
+from tfscale.exporting.rounded import rounded_in_place
 from tfscale.models import build_network
+from tfscale.models.documents import Documents
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs home to sleep".split()
 
@@ -51,26 +53,40 @@ def config_of(folder, **options):
     return ExportConfig(output=str(folder), **(chosen | options))
 
 
-def windows_of(run, count, seed=0):
+def read(run, count, seed=0):
     config = config_of("x", calibration_windows=count, calibration_seed=seed)
-    return calibration_windows(run, config)
+    batches = calibration_text(run, config).training().take(2)
+    return np.concatenate([inputs for inputs, *_ in batches]).tolist()
 
 
-def test_windows_are_of_the_training_split_and_follow_the_seed(run, data):
-    train = split_stream(data, "train")
-    whole = [tuple(train[i : i + 17]) for i in range(0, (len(train) - 1) // 16 * 16, 16)]
-    windows, unseen = windows_of(run, 20)
-    assert windows.inputs.shape == (20, 16) and unseen.targets.shape == (UNSEEN_WINDOWS, 16)
-    again, others = windows_of(run, 20)[0], windows_of(run, 20, seed=1)[0]
-    assert again.inputs.tolist() == windows.inputs.tolist() != others.inputs.tolist()
-    # Both together are the split itself: no window comes twice. What begins a document is read as
-    # the start token, and stays the end token as a target.
-    parts = windows_of(run, len(whole) - UNSEEN_WINDOWS)
-    targets = [tuple(row) for part in parts for row in part.targets]
-    assert sorted(targets) == sorted(row[1:] for row in whole)
-    inputs = [tuple(row) for part in parts for row in part.inputs]
-    read = [tuple(run.tokenizer.as_inputs(row[:-1])) for row in whole]
-    assert sorted(inputs) == sorted(read)
+def test_the_text_is_that_of_the_training_and_follows_the_seed(run, data):
+    first = read(run, 16)
+    stream = run.tokenizer.as_inputs(split_stream(data, "train")).tolist()
+    windows = {tuple(stream[i : i + 15]) for i in range(len(stream) - 14)}
+    assert {tuple(row[1:]) for row in first} <= windows
+    assert read(run, 16) == first != read(run, 16, seed=1)
+
+
+def test_losses_are_those_of_packed_rows_whose_documents_are_kept_apart(tmp_path, tokenizer, data):
+    """By NumPy, with places left at the end of rows, which have no weight."""
+    packed = TrainConfig(document_mask=True, packing="best_fit")
+    run = make_run(tmp_path / "run", make_network("transformer"), tokenizer, data)
+    run = dataclasses.replace(run, train_config=packed)
+    reading = calibration_text(run, config_of("x", calibration_windows=8))
+    rounded = learned_for(reading, run.network, config_of("x", calibration_windows=8))
+    apart, losses, left = Documents(tokenizer.start_id, "restart", tokenizer.end_id), [], 0
+    for ids, targets, weights in reading.training().take(9).skip(1):
+        with rounded_in_place(run.network, "int4"):
+            hidden = run.network.hidden_states(ids, documents=apart.beside(targets))
+            logits = run.network.project(hidden).numpy().astype(np.float64)
+        highest = logits.max(axis=-1, keepdims=True)
+        total = np.log(np.exp(logits - highest).sum(axis=-1)) + highest[..., 0]
+        nll = total - np.take_along_axis(logits, targets.numpy()[..., None], -1)[..., 0]
+        kept = weights.numpy()
+        losses += list((nll * kept).sum(axis=1) / kept.sum(axis=1))
+        left += int(np.sum(kept == 0))
+    assert left > 10
+    np.testing.assert_allclose(rounded.nearest, losses, rtol=1e-4)
 
 
 def test_the_file_has_the_numbers_that_were_learned(run, tmp_path, monkeypatch):
@@ -133,16 +149,22 @@ def test_other_recipes_are_refused(quantize):
         config_of("x", quantize=quantize)
 
 
-def test_no_windows_are_refused():
-    with pytest.raises(ConfigError, match="calibration_windows"):
-        config_of("x", calibration_windows=0)
+@pytest.mark.parametrize("count", [0, 12])
+def test_windows_are_whole_updates(count):
+    with pytest.raises(
+        ConfigError, match="calibration_windows=.* is out of range; expected a multiple of 8"
+    ):
+        config_of("x", calibration_windows=count)
 
 
 def test_fewer_windows_than_asked_for(run, tmp_path, data):
-    most = (len(split_stream(data, "train")) - 1) // 16 - UNSEEN_WINDOWS
-    with pytest.raises(ConfigError, match=f"expected at most {most}, .*received {most + 1}$"):
-        export_run(run, config_of(tmp_path / "export", calibration_windows=most + 1))
+    most = len(split_stream(data, "train")) // 16 // 8 * 8 - UNSEEN_WINDOWS
+    with pytest.raises(ConfigError, match=r"expected at most \d+, .*received 8000$") as raised:
+        export_run(run, config_of(tmp_path / "export", calibration_windows=8000))
+    named = int(str(raised.value).split("at most ")[1].split(",")[0])
+    assert abs(named - most) <= 32 and named % 8 == 0
     assert not os.path.exists(tmp_path / "export")
+    calibration_text(run, config_of("x", calibration_windows=named))
 
 
 def test_without_its_training_text(tmp_path, tokenizer):

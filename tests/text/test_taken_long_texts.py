@@ -7,9 +7,7 @@ import pytest
 import sentencepiece
 import tokenizers as library
 
-from tests.text.theirs import HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
-from tfscale.config import PrepareConfig
-from tfscale.data.prepare import prepare
+from tests.text.theirs import HUGGING_FACE, SENTENCEPIECE, prepared, sentencepiece_model
 from tfscale.data.tokens import split_stream
 from tfscale.errors import TokenizerError
 from tfscale.text.scored import document_stream
@@ -71,24 +69,13 @@ CASES = [
 @pytest.mark.parametrize(("libraries", "name"), CASES)
 def test_a_long_document_has_the_ids_of_its_library(tmp_path, libraries, name):
     theirs = libraries(tmp_path, name)
-    for file in ("text.txt", "same.txt"):
-        (tmp_path / file).write_text(f"{LONG}\nshort one\n", encoding="utf-8")
-    config = PrepareConfig(
-        text=[str(tmp_path / "text.txt")],
-        documents="line",
-        tokenizer_from=str(tmp_path),
-        validation_text=[str(tmp_path / "same.txt")],
-        validation_fraction=0,
-        test_fraction=0,
-        output=str(tmp_path / "data"),
-    )
-    prepare(config, progress=False)
-    tokenizer = load_tokenizer(str(tmp_path / "data"))
+    data = prepared(tmp_path, [LONG, "short one"])
+    tokenizer = load_tokenizer(data)
     end = [tokenizer.end_id]
     expected = [*theirs(LONG), *end, *theirs("short one"), *end]
     scored, known = document_stream(tokenizer, [LONG, "short one"])
     assert scored.tolist() == expected
-    assert split_stream(str(tmp_path / "data"), "train").tolist() == expected
+    assert split_stream(data, "train").tolist() == expected
 
 
 # The model "plain" never saw a space.

@@ -8,9 +8,7 @@ import sentencepiece
 import tokenizers as library
 
 from tests.text.hostile import HOSTILE
-from tests.text.theirs import HUGGING_FACE, SENTENCEPIECE, sentencepiece_model
-from tfscale.config import PrepareConfig
-from tfscale.data.prepare import prepare
+from tests.text.theirs import HUGGING_FACE, SENTENCEPIECE, prepared, sentencepiece_model
 from tfscale.data.tokens import split_stream
 from tfscale.errors import TokenizerError
 from tfscale.text.tokenizers import load_tokenizer
@@ -55,19 +53,7 @@ def test_a_text_that_is_normalized_to_a_special_token(tmp_path, text):
 def test_data_of_such_a_text(tmp_path):
     tokenizer = t5(tmp_path)
     texts = [f"the cats {WIDE} of house", "saw </s> birds"]
-    for name in ("text.txt", "same.txt"):
-        (tmp_path / name).write_text("\n".join(texts), encoding="utf-8")
-    config = PrepareConfig(
-        text=[str(tmp_path / "text.txt")],
-        documents="line",
-        tokenizer_from=str(tmp_path),
-        validation_text=[str(tmp_path / "same.txt")],
-        validation_fraction=0,
-        test_fraction=0,
-        output=str(tmp_path / "data"),
-    )
-    prepare(config, progress=False)
-    stream = split_stream(str(tmp_path / "data"), "train").tolist()
+    stream = split_stream(prepared(tmp_path, texts), "train").tolist()
     end = [tokenizer.end_id]
     assert stream == [*tokenizer.encode(texts[0]), *end, *tokenizer.encode(texts[1]), *end]
     assert stream.count(tokenizer.end_id) == 2

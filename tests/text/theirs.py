@@ -8,6 +8,8 @@ import tokenizers as library
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tests.text.hostile import MARK
+from tfscale.config import PrepareConfig
+from tfscale.data.prepare import prepare
 from tfscale.text.tokenizers.word_patterns import LLAMA_3
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -210,3 +212,23 @@ def sentencepiece_model(documents, name):
         **SENTENCEPIECE[name],
     )
     return model.getvalue()
+
+
+def prepared(folder, documents):
+    """Returns a data folder of documents of a line, by the tokenizer that lies in `folder`.
+
+    The training split and the validation split have the same documents.
+    """
+    for name in ("train.txt", "validation.txt"):
+        (folder / name).write_text("\n".join(documents), encoding="utf-8")
+    config = PrepareConfig(
+        text=[str(folder / "train.txt")],
+        documents="line",
+        tokenizer_from=str(folder),
+        validation_text=[str(folder / "validation.txt")],
+        validation_fraction=0,
+        test_fraction=0,
+        output=str(folder / "data"),
+    )
+    prepare(config, progress=False)
+    return config.output

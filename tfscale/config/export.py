@@ -10,6 +10,9 @@ from tfscale.config.refused import explain_refusal
 from tfscale.errors import ConfigError, check_range
 from tfscale.registry import FORMATS, RECIPES, NameIn
 
+WINDOWS_OF_UPDATE = 8
+"""Windows from which learned rounding learns at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(Options):
@@ -28,9 +31,9 @@ class ExportConfig(Options):
     """How weights in blocks of int4 are rounded: each to the nearest number, or up or down as is
     learned from windows of the training text (Cheng et al. 2023)."""
     calibration_windows: int = 1600
-    """Windows of the run's training split from which rounding is learned."""
+    """Windows of the run's training text from which rounding is learned, a multiple of 8."""
     calibration_seed: int = rare(0)
-    """Seed of the draw of these windows."""
+    """Seed by which these windows are drawn."""
     prefill_lengths: list[int] = field(default_factory=lambda: [8, 64])
     """Tokens per call of the prompt signatures of a Transformer; those above the context are left
     out."""
@@ -60,10 +63,10 @@ class ExportConfig(Options):
         )
         check_range(self.threads >= 1, "threads", self.threads, "1 or more")
         check_range(
-            self.calibration_windows >= 1,
+            self.calibration_windows >= 1 and self.calibration_windows % WINDOWS_OF_UPDATE == 0,
             "calibration_windows",
             self.calibration_windows,
-            "1 or more",
+            f"a multiple of {WINDOWS_OF_UPDATE}, {WINDOWS_OF_UPDATE} or more",
         )
         if self.rounding != "nearest" and not RECIPES.get(self.quantize).blocks_in:
             raise ConfigError(

@@ -52,11 +52,7 @@ class LiteRTDecoder:
         decode = self.session.signatures["decode"]
         shared = updated_in_place(path) & set(self.cache_shapes)
         with running(path):
-            self._inputs = {name: tensor.zeros() for name, tensor in decode.inputs.items()}
-            self._outputs = {
-                name: self._inputs[name] if name in shared else tensor.zeros()
-                for name, tensor in decode.outputs.items()
-            }
+            self._inputs, self._outputs = decode.arrays(shared)
         self._copied = [name for name in self.cache_shapes if name not in shared]
         self._calls: dict[str, tuple[Arrays, Call]] = {
             "decode": (self._inputs, self.session.call("decode", self._inputs, self._outputs))

@@ -54,11 +54,7 @@ class Embedder:
         self._length, self.context_length = self._checked(path, signature)
         shared = updated_in_place(path) & set(self._caches)
         with running(path):
-            self._given = {name: tensor.zeros() for name, tensor in signature.inputs.items()}
-            self._found = {
-                name: self._given[name] if name in shared else tensor.zeros()
-                for name, tensor in signature.outputs.items()
-            }
+            self._given, self._found = signature.arrays(shared)
         self._copied = [name for name in self._caches if name not in shared]
         self._call = session.call(SIGNATURE, self._given, self._found)
 

@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,16 @@ class Signature:
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+
+    def arrays(self, shared: Container[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Returns arrays of zeros for the inputs and the outputs; an output in `shared` is the
+        input of its name."""
+        inputs = {name: tensor.zeros() for name, tensor in self.inputs.items()}
+        outputs = {
+            name: inputs[name] if name in shared else tensor.zeros()
+            for name, tensor in self.outputs.items()
+        }
+        return inputs, outputs
 
 
 Arrays = Mapping[str, np.ndarray]

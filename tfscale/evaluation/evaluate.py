@@ -93,7 +93,7 @@ def evaluate_run(
             f"the data that {run.directory} was trained on is gone; give text or data to"
             " evaluate on"
         )
-    manifest = _manifest(data_dir, split, run.tokenizer)
+    manifest = manifest_of_model(data_dir, split, run.tokenizer)
     dataset = _split_windows(run, data_dir, manifest, split)
     with data_errors(data_dir):
         score = _score(run, dataset)
@@ -180,7 +180,7 @@ def evaluate_file(
         cleaning = model.tokenizer.cleaner.steps
         source: JsonObject = {"cleaning": cleaning, "text": list(text_files)}
     elif data_dir is not None:
-        manifest = _manifest(data_dir, split, model.tokenizer)
+        manifest = manifest_of_model(data_dir, split, model.tokenizer)
         text = split_text(data_dir, manifest, split, model.tokenizer)
         stream = split_stream(data_dir, split)
         source = {"cleaning": manifest.cleaner.steps, "data": data_dir, "split": split}
@@ -229,7 +229,18 @@ def _check_source(data_dir: str | None, text_files: Sequence[str] | None) -> Non
         )
 
 
-def _manifest(data_dir: str, split: str, tokenizer: Tokenizer) -> Manifest:
+def manifest_of_model(data_dir: str, split: str, tokenizer: Tokenizer) -> Manifest:
+    """Returns the manifest of a data folder, verified by digest.
+
+    Args:
+        data_dir: the data folder.
+        split: one that it must have.
+        tokenizer: that of the model.
+
+    Raises:
+        DataError: the folder is missing or damaged, or lacks the split.
+        TokenizerError: it was tokenized by another tokenizer.
+    """
     manifest = Manifest.load(data_dir)
     manifest.split(split)
     if manifest.tokenizer_digest != tokenizer.digest:

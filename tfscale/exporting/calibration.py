@@ -1,36 +1,40 @@
-"""Windows of a run's training split, by which weights are rounded.
+"""The text by which the weights of a run are rounded, and what came of it.
 
-Text that a file is compared or scored on must not decide how it is rounded, so that validation and
-test text stay unseen.
+Text that a file is compared or scored on must not decide how it is rounded, so that it is of the
+training split; validation and test text stay unseen.
 
-Shapes: W windows of T tokens.
+Shapes: B windows of T tokens.
 """
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfscale.config import ExportConfig
-from tfscale.data.manifest import Manifest
-from tfscale.data.tokens import token_blocks
+from tfscale.config.export import WINDOWS_OF_UPDATE
 from tfscale.errors import ConfigError, DataError
-from tfscale.exporting.learned_rounding import LearnedRounding, Windows
+from tfscale.evaluation.evaluate import manifest_of_model
+from tfscale.exporting.learned_rounding import LearnedRounding
 from tfscale.exporting.report import Checks, ReportedRounding
 from tfscale.files.paths import exists
-from tfscale.models.documents import documents_of
+from tfscale.models.documents import apart, documents_of
 from tfscale.models.network import LanguageNetwork
 from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import weight_formats
 from tfscale.runs.folder import read_config
+from tfscale.runs.reading import Reading
+from tfscale.training.batches import as_batches
+from tfscale.training.loss import token_losses
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
 
-
 UNSEEN_WINDOWS = 64
-"""Windows beside those that are learned from, on which the result is measured."""
+"""Windows after those that are learned from, on which the result is measured."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,17 @@ class Rounded:
         }
 
 
-def check_rounding(run: "Run", config: ExportConfig) -> None:
-    """Checks that the weights of a run can be rounded by its training text.
+def calibration_text(run: "Run", config: ExportConfig) -> Reading:
+    """Returns the batches that a run was trained on, shuffled anew, from which rounding is learned.
+
+    Args:
+        run: a trained run.
+        config: number of windows, and seed of the shuffling.
 
     Raises:
-        ConfigError: it was trained for a recipe, or it has too few windows.
-        DataError: its training text is not there.
+        ConfigError: the run was trained for a recipe, or has too few windows.
+        DataError: its training text is not there, or damaged.
+        TokenizerError: the text was tokenized by another tokenizer.
     """
     path = os.path.join(run.directory, "config.yaml")
     section = read_config(path).get("quantize") if exists(path) else None
@@ -82,100 +91,62 @@ def check_rounding(run: "Run", config: ExportConfig) -> None:
             f"rounding: expected nearest for {run.directory}, whose weights learned to be rounded"
             f" so (tfscale compress --quantize {trained_for}); received {config.rounding!r}"
         )
-    _data_of(run, config)
-
-
-def learned_for(run: "Run", network: LanguageNetwork, config: ExportConfig) -> Rounded:
-    """Learns how the weights of a run are rounded, from windows of its training text.
-
-    Args:
-        run: a trained run.
-        network: its network, computing in float32.
-        config: recipe, windows and seed.
-
-    Raises:
-        DataError: the run's training text is not there.
-        ExportError: no weight is in blocks of int4.
-    """
-    windows, unseen = calibration_windows(run, config)
-    documents = documents_of(run.train_config, run.tokenizer.start_id)
-    apart: dict[str, Any] = {} if documents is None else {"documents": documents}
-    rounding = LearnedRounding(
-        network,
-        lambda ids: network.project(network.hidden_states(ids, **apart)),
-        weight_formats(network, config.quantize),
-    )
-    nearest = rounding.losses(unseen)
-    rounding.learn(windows)
-    return Rounded(rounding.numbers(), nearest, rounding.losses(unseen))
-
-
-def calibration_windows(run: "Run", config: ExportConfig) -> tuple[Windows, Windows]:
-    """Returns windows of the run's training split, drawn without replacement.
-
-    Args:
-        run: a trained run.
-        config: number of windows and seed of the draw.
-
-    Returns:
-        Those to learn from, in the order in which they were drawn, and `UNSEEN_WINDOWS` others to
-        measure on.
-
-    Raises:
-        ConfigError: the split has fewer windows.
-        DataError: the run's training text is not there.
-    """
-    data, manifest = _data_of(run, config)
-    length = run.model_config.sequence_length
-    count = config.calibration_windows + UNSEEN_WINDOWS
-    generator = np.random.default_rng(config.calibration_seed)
-    drawn = generator.choice(_windows_in(manifest, length), count, replace=False)
-    # The split is read once, in order, and never held as a whole. A window has a token more than
-    # the network reads: the last one's target.
-    order = np.argsort(drawn)
-    starts = drawn[order] * length
-    ids = np.empty((count, length + 1), np.int32)
-    end = 0
-    for block in token_blocks(data, manifest, "train"):
-        begin, end = end, end + len(block)
-        # A window may lie in two blocks or more.
-        touched = range(
-            np.searchsorted(starts, begin - length - 1, "right"), np.searchsorted(starts, end)
-        )
-        for index in touched:
-            first, last = max(starts[index], begin), min(starts[index] + length + 1, end)
-            row = ids[order[index]]
-            row[first - starts[index] : last - starts[index]] = block[first - begin : last - begin]
-    windows = Windows(run.tokenizer.as_inputs(ids[:, :-1]), ids[:, 1:])
-    learned, unseen = slice(config.calibration_windows), slice(config.calibration_windows, None)
-    return (
-        Windows(windows.inputs[learned], windows.targets[learned]),
-        Windows(windows.inputs[unseen], windows.targets[unseen]),
-    )
-
-
-def _windows_in(manifest: Manifest, length: int) -> int:
-    """Returns the number of windows of the training split, each with a target after its end."""
-    return max(manifest.split("train").tokens - 1, 0) // length
-
-
-def _data_of(run: "Run", config: ExportConfig) -> tuple[str, Manifest]:
-    """Returns the run's data folder and its manifest."""
     missing = f"rounding={config.rounding} needs the training text of the run"
     if run.data_dir is None:
         raise DataError(f"{missing}, and {run.directory} names no data folder")
     try:
-        manifest = Manifest.load(run.data_dir, verify="size")
+        manifest = manifest_of_model(run.data_dir, "train", run.tokenizer)
     except DataError as error:
         raise DataError(f"{missing}: {error}") from error
-    if manifest.tokenizer_digest != run.tokenizer.digest:
-        raise DataError(f"{missing}, and {run.data_dir} now has another tokenizer")
-    length = run.model_config.sequence_length
-    available = max(_windows_in(manifest, length) - UNSEEN_WINDOWS, 0)
-    if available < config.calibration_windows:
+    options = dataclasses.replace(
+        run.train_config,
+        global_batch_size=WINDOWS_OF_UPDATE,
+        micro_batches=1,
+        seed=config.calibration_seed,
+    )
+    reading = Reading(run.data_dir, manifest, run.model_config, options)
+    most = max(reading.epoch_steps * WINDOWS_OF_UPDATE - UNSEEN_WINDOWS, 0)
+    if config.calibration_windows > most:
         raise ConfigError(
-            f"calibration_windows: expected at most {available}, as the training split of"
-            f" {run.data_dir} has {available + UNSEEN_WINDOWS} windows of {length} tokens, of which"
-            f" {UNSEEN_WINDOWS} are for measuring; received {config.calibration_windows}"
+            f"calibration_windows: expected at most {most}, as a pass over the training split of"
+            f" {run.data_dir} has {most + UNSEEN_WINDOWS} windows of"
+            f" {run.model_config.sequence_length} tokens, of which {UNSEEN_WINDOWS} are for"
+            f" measuring; received {config.calibration_windows}"
         )
-    return run.data_dir, manifest
+    return reading
+
+
+def learned_for(reading: Reading, network: LanguageNetwork, config: ExportConfig) -> Rounded:
+    """Learns how the weights of a run are rounded, from windows of its training text.
+
+    Args:
+        reading: that of `calibration_text`.
+        network: the run's, computing in float32.
+        config: recipe and number of windows.
+
+    Raises:
+        ExportError: no weight is in blocks of int4.
+    """
+    options = reading.config.compile_options(
+        xla=False, document_start=reading.document_start, document_end=reading.document_end
+    )
+    documents = documents_of(options, options.document_start, options.document_end)
+
+    def losses(ids: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        options: dict[str, Any] = dict(apart(documents, targets))
+        hidden = network.hidden_states(ids, **options)
+        _, nll = token_losses(network.project(hidden), targets)
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(nll * weights, axis=1), tf.reduce_sum(weights, axis=1)
+        )
+
+    steps = config.calibration_windows // WINDOWS_OF_UPDATE
+    count = steps + UNSEEN_WINDOWS // WINDOWS_OF_UPDATE
+    batches = []
+    for ids, targets, *weights in as_batches(reading.training()).take(count):
+        batches.append((ids, targets, *(weights or [tf.ones(tf.shape(ids))])))
+    rounding = LearnedRounding(network, losses, weight_formats(network, config.quantize))
+    unseen = batches[steps:]
+    nearest = rounding.losses(unseen)
+    rounding.learn(batches[:steps])
+    return Rounded(rounding.numbers(), nearest, rounding.losses(unseen))

@@ -1,7 +1,6 @@
 """A network that writes text token by token, as something to export."""
 
 import dataclasses
-import functools
 import importlib.metadata
 import io
 import os
@@ -9,14 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import tfscale
 from tfscale.config import ExportConfig, Quantization, to_dict
 from tfscale.config.choices import Rounding
 from tfscale.errors import ConfigError, DataError, TokenizerError
-from tfscale.exporting.calibration import Rounded, check_rounding, learned_for
+from tfscale.exporting.calibration import Rounded, calibration_text, learned_for
 from tfscale.exporting.embedding import described_embedding, embed_signature
 from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
@@ -38,6 +36,7 @@ from tfscale.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from tfscale.runs.folder import Run
+    from tfscale.runs.reading import Reading
 
 
 def network_source(run: "Run", held_out: Sequence[int] | None = None) -> TFLiteSource:
@@ -94,6 +93,7 @@ class TextSource(TFLiteSource):
     """Whether the converter, rather than tfscale, says how weights are stored."""
     document_mask = False
     """Whether each document is scored by itself."""
+    _calibration: "Reading | None" = None
     _rounded: Rounded | None = None
     """The numbers that were learned for the file, if they are not the nearest."""
 
@@ -112,14 +112,14 @@ class TextSource(TFLiteSource):
                 " do not belong together"
             )
         if config.rounding != "nearest":
-            check_rounding(self._run, config)
+            self._calibration = calibration_text(self._run, config)
         super().check(config)
 
     def prepare(self, config: ExportConfig, note: Callable[[str], None]) -> None:
-        if config.rounding == "learned":
+        if self._calibration is not None:
             note("learn how to round")
             network = cast(LanguageNetwork, float32_copy(self.network))
-            self._rounded = learned_for(self._run, network, config)
+            self._rounded = learned_for(self._calibration, network, config)
 
     def held_out(self, count: int) -> HeldOut:
         if self._held_out is None:
@@ -154,12 +154,9 @@ class TextSource(TFLiteSource):
 
     def write(self, file: IO[bytes], config: ExportConfig) -> None:
         extra = embed_signature if config.embedding else None
-        with numbers_in_place(self.network, self._numbers()):
-            write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
-
-    def _numbers(self) -> dict[str, Callable[[], np.ndarray]]:
         numbers = {} if self._rounded is None else self._rounded.numbers
-        return {path: functools.partial(numbers.__getitem__, path) for path in numbers}
+        with numbers_in_place(self.network, lambda weight: numbers.get(weight.path)):
+            write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
 
     def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:
         config, rounded = export.config, self._rounded

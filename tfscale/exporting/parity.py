@@ -103,8 +103,7 @@ def compare_file(
         states = states_of(windows) if embedding else []
         if as_stored:
             # The numbers that were chosen are in the file as they are: they round to themselves.
-            numbers = {path: lambda path=path: chosen[path] for path in chosen}
-            stack.enter_context(numbers_in_place(exact, numbers))
+            stack.enter_context(numbers_in_place(exact, lambda weight: chosen.get(weight.path)))
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
         rounded_perplexity = windows.score.perplexity

@@ -5,9 +5,8 @@ are rounded, and their own values wait on the disk.
 """
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -38,39 +37,42 @@ def rounded_in_place(network: keras.Model, quantize: Quantization) -> Iterator[N
             logits = network(ids)
     """
     formats = weight_formats(network, quantize)
-    # A weight without a format, such as a seed, is no number of the file.
-    changed = {
-        weight.path: functools.partial(_rounded, weight, formats[weight.path])
-        for weight in network.weights
-        if weight.path in formats and formats[weight.path].bits < 32
-    }
-    with numbers_in_place(network, changed):
+
+    def stored(weight: keras.Variable) -> np.ndarray | None:
+        # A weight without a format, such as a seed, is no number of the file.
+        form = formats.get(weight.path)
+        return None if form is None or form.bits == 32 else _rounded(weight, form)
+
+    with numbers_in_place(network, stored):
         yield
 
 
 @contextlib.contextmanager
 def numbers_in_place(
-    network: keras.Model, numbers: Mapping[str, Callable[[], np.ndarray]]
+    network: keras.Model, numbers: Callable[[keras.Variable], np.ndarray | None]
 ) -> Iterator[None]:
     """Gives weights of a network other numbers within the block; afterwards they are as they were,
     also where the block raises or is interrupted.
 
     Args:
         network: any network.
-        numbers: makes those of a weight, by its path; the other weights stay.
+        numbers: makes those of a weight; None where it stays.
 
     Example:
-        with numbers_in_place(network, {"output/kernel": lambda: np.zeros((64, 100))}):
+        with numbers_in_place(network, lambda weight: kernels.get(weight.path)):
             logits = network(ids)
     """
     with scratch_folder("tfscale-export-") as folder:
         kept: list[tuple[keras.Variable, StoredValues]] = []
         try:
-            for weight in (weight for weight in network.weights if weight.path in numbers):
+            for weight in network.weights:
+                other = numbers(weight)
+                if other is None:
+                    continue
                 with scratch_writes():
                     values = StoredValues(weight, os.path.join(folder, str(len(kept))))
                 kept.append((weight, values))
-                weight.assign(numbers[weight.path]())
+                weight.assign(other)
             yield
         finally:
             # A second Ctrl-C would leave some of them changed.

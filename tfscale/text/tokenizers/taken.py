@@ -98,13 +98,16 @@ class TakenTokenizer(Tokenizer):
         unknown = 0 if self.unknown_id is None else int(np.count_nonzero(tokens == self.unknown_id))
         if self.lossless:
             return utf8_length(texts), unknown, 0.0
-        back = [self._back(text, number in continued) for number, text in enumerate(texts)]
-        return utf8_length(texts), unknown, sum(map(difference_bits, texts, back))
+        begun = self.encode_batch([t for number, t in enumerate(texts) if number not in continued])
+        of_begun = map(self.decode, begun)
+        lost = sum(
+            difference_bits(text, self._rest(text) if number in continued else next(of_begun))
+            for number, text in enumerate(texts)
+        )
+        return utf8_length(texts), unknown, lost
 
-    def _back(self, text: str, continued: bool) -> str:
-        """Returns what the tokens of a text say, at the beginning of a document or later in it."""
-        if not continued:
-            return self.decode(self.encode_batch([text])[0])
+    def _rest(self, text: str) -> str:
+        """Returns what the tokens of a text say that goes on with a document."""
         decoder = StreamDecoder(self, previous=self.end_id)
         return "".join(map(decoder.push, self.encode_continued(text))) + decoder.flush()
 
