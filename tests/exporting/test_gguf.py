@@ -13,7 +13,7 @@ from tests.exporting.exported import make_run
 from tests.exporting.gguf_models import IN_LLAMA_CPP, LLAMA, MODELS, TOKENIZERS, network_of, pieces
 from tfscale import cli
 from tfscale.config import ExportConfig, LSTMConfig, TransformerConfig
-from tfscale.errors import ConfigError, ExportError
+from tfscale.errors import ConfigError, ExportError, TokenizerError
 from tfscale.exporting.export import export_run
 from tfscale.exporting.llama_cpp import comparing, computing
 from tfscale.exporting.llama_cpp.architectures import ARCHITECTURES, architecture_of
@@ -169,6 +169,22 @@ def test_an_export_is_compared_and_described(quantize, stored, tmp_path, monkeyp
         import tfscale.device
 
         tfscale.device.load(str(folder))
+
+
+def test_a_chat_template_is_in_the_file(tmp_path):
+    tokenizer = pieces()
+    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    named = [{"name": "default", "template": template}, {"name": "tool_use", "template": "x"}]
+    tokenizer.original = {"tokenizer_config.json": json.dumps({"chat_template": named}).encode()}
+    _, _, folder = exported(tmp_path, tokenizer=tokenizer)
+    entries = GGUFNetwork(str(folder / "model.gguf")).entries
+    assert entries["tokenizer.chat_template"] == template
+    assert entries["tokenizer.chat_template.tool_use"] == "x"
+    assert entries["tokenizer.chat_templates"] == ["tool_use"]
+    tokenizer.original = {"chat_template.jinja": b"\xff"}
+    with pytest.raises(TokenizerError, match="chat_template.jinja cannot be read"):
+        exported(tmp_path / "other", tokenizer=tokenizer)
+    assert not (tmp_path / "other" / "export").exists()
 
 
 def test_q8_0_by_hand(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from tests.text.theirs import HUGGING_FACE, sentencepiece_model
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.text.tokenizers import load_tokenizer
-from tfscale.text.tokenizers.hub_files import hub_files
+from tfscale.text.tokenizers.hub_files import chat_templates, hub_files
+from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
 
 DOCUMENTS = ["the cats of house 7 saw 123 birds and slept naïve café 你好 🙂\n" * 20]
 CONFIG = b'{"bos_token": "<bos>", "eos_token": "<eos>"}'
@@ -128,3 +129,50 @@ def test_tokens_that_are_added_to_a_sentencepiece_model(tmp_path, models, added,
     with pytest.raises(TokenizerError, match=message) as error:
         load_tokenizer(folder)
     assert "\n" not in str(error.value)
+
+
+NAMED = [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]
+
+
+@pytest.mark.parametrize(
+    "files, templates",
+    [
+        ({}, {}),
+        ({"tokenizer_config.json": "{}"}, {}),
+        ({"tokenizer_config.json": '{"chat_template": null}'}, {}),
+        ({"tokenizer_config.json": '{"chat_template": "ä"}'}, {"default": "ä"}),
+        (
+            {"tokenizer_config.json": '{"chat_template": "a"}', "chat_template.jinja": "b\n"},
+            {"default": "b\n"},
+        ),
+        (
+            {"tokenizer_config.json": json.dumps({"chat_template": NAMED})},
+            {"default": "a", "tool_use": "b"},
+        ),
+    ],
+)
+def test_templates_of_chats(files, templates):
+    tokenizer = ByteTokenizer()
+    tokenizer.original = {name: text.encode() for name, text in files.items()}
+    assert chat_templates(tokenizer) == templates
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("chat_template.jinja", b"\xff", "chat_template.jinja cannot be read: .*utf-8"),
+        ("tokenizer_config.json", b"{", "tokenizer_config.json cannot be read"),
+        ("tokenizer_config.json", b'{"chat_template": 7}', "has no text for a chat_template"),
+        ("tokenizer_config.json", b'{"chat_template": ["a"]}', "has no text for a chat_template"),
+        (
+            "tokenizer_config.json",
+            b'{"chat_template": [{"name": "default"}]}',
+            "has no text for a chat_template",
+        ),
+    ],
+)
+def test_templates_that_are_none(name, content, message):
+    tokenizer = ByteTokenizer()
+    tokenizer.original = {name: content}
+    with pytest.raises(TokenizerError, match=message):
+        chat_templates(tokenizer)

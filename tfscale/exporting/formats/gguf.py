@@ -33,16 +33,19 @@ class GGUF(ExportFormat["TextSource"]):
         from tfscale.exporting.llama_cpp.architectures import architecture_of
         from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
         from tfscale.exporting.llama_cpp.writing import import_gguf
+        from tfscale.text.tokenizers.hub_files import chat_templates
 
         import_gguf()
         architecture_of(decoder_of(self.name, source.network).config)
         vocabulary_entries(source.tokenizer)
+        chat_templates(source.tokenizer)
 
     def write(self, export: "Export[TextSource]") -> None:
         from tfscale.exporting.decoders import decoder_of
         from tfscale.exporting.llama_cpp.architectures import architecture_of
         from tfscale.exporting.llama_cpp.vocabulary import vocabulary_entries
         from tfscale.exporting.llama_cpp.writing import write_gguf
+        from tfscale.text.tokenizers.hub_files import chat_templates
 
         network = decoder_of(self.name, export.source.network)
         write_gguf(
@@ -51,6 +54,7 @@ class GGUF(ExportFormat["TextSource"]):
             vocabulary_entries(export.source.tokenizer),
             export.config.quantize,
             export.path(self.file),
+            chat_templates(export.source.tokenizer),
         )
 
     def describe(self, export: "Export[TextSource]") -> Description:

@@ -52,6 +52,7 @@ def write_gguf(
     vocabulary: Mapping[str, object],
     quantize: str,
     path: str,
+    chat_templates: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a network as a GGUF file.
 
@@ -61,6 +62,7 @@ def write_gguf(
         vocabulary: entries of the tokenizer by their names after `tokenizer.ggml.`.
         quantize: the recipe, of `STORED_AS`.
         path: the file to write.
+        chat_templates: in Jinja, by name; `default` is the one that llama.cpp takes unasked.
 
     Raises:
         ExportError: a weight that float16 cannot hold.
@@ -75,6 +77,9 @@ def write_gguf(
         _add(writer, f"{kind.name}.{key}", value)
     for key, value in vocabulary.items():
         _add(writer, f"tokenizer.ggml.{key}", value)
+    writer.add_chat_template(
+        [{"name": name, "template": text} for name, text in (chat_templates or {}).items()]
+    )
     tensors = list(named_tensors(network, kind))
     for tensor in tensors:
         stored = gguf.GGMLQuantizationType[type_of(tensor, quantize)]

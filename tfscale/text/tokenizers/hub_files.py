@@ -4,8 +4,8 @@ import json
 import os
 from collections.abc import Mapping
 
-from tfscale.errors import ExportError
-from tfscale.files.json_text import JsonObject
+from tfscale.errors import ExportError, TokenizerError
+from tfscale.files.json_text import JsonObject, parse_json
 from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.given_names import CONFIG_FILE
@@ -13,6 +13,7 @@ from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 
 JSON_FILE = "tokenizer.json"
+TEMPLATE_FILE = "chat_template.jinja"
 MODEL_FILES = SentencePieceFile.model_files
 
 ORIGINALS = (
@@ -23,10 +24,11 @@ ORIGINALS = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
+    TEMPLATE_FILE,
     "chat_template.json",
 )
 """Files of a folder of Hugging Face that belong to its tokenizer."""
+_TEMPLATE = ("name", "template")
 
 
 def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
@@ -91,6 +93,45 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
         CONFIG_FILE: _json(config),
         "special_tokens_map.json": _json(named),
     }
+
+
+def chat_templates(tokenizer: Tokenizer) -> dict[str, str]:
+    """Returns the templates of chats that a tokenizer was taken with, in Jinja, by name.
+
+    Most have one alone, `default`. As in transformers, `chat_template.jinja` is preferred to
+    `tokenizer_config.json`.
+
+    Raises:
+        TokenizerError: a file in which they are cannot be read, or has something else there.
+
+    Example:
+        chat_templates(load_tokenizer("SmolLM2-135M-Instruct"))["default"]
+    """
+    given = tokenizer.given_files()
+    try:
+        if TEMPLATE_FILE in given:
+            return {"default": given[TEMPLATE_FILE].decode()}
+        config = parse_json(given.get(CONFIG_FILE, b"{}"))
+    except ValueError as error:
+        raise TokenizerError(
+            f"the tokenizer's {TEMPLATE_FILE if TEMPLATE_FILE in given else CONFIG_FILE} cannot be"
+            f" read: {error}"
+        ) from error
+    found = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(found, str):
+        return {"default": found}
+    named: dict[str, str] = {}
+    for one in found if isinstance(found, list) else [found]:
+        if one is None:
+            continue
+        name, template = (one.get(key) if isinstance(one, dict) else None for key in _TEMPLATE)
+        if not isinstance(name, str) or not isinstance(template, str):
+            raise TokenizerError(
+                f"the tokenizer's {CONFIG_FILE} has no text for a chat_template; expected one, or a"
+                " list of objects with name and template"
+            )
+        named[name] = template
+    return named
 
 
 def original_files(folder: str) -> dict[str, bytes]:
