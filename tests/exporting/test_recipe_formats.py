@@ -78,8 +78,8 @@ def test_other_formats_are_refused(registered, form, options, words):
         export_tflite(random_network(NETWORK), name, [4])
 
 
-def test_half_precision_goes_through_the_converter(registered):
-    name = registered(WeightFormat(16), vectors=16, converted_as="float16")
+def test_half_precision_is_that_of_float16(registered):
+    name = registered(WeightFormat(16), converted_as="float16")
     network = random_network(NETWORK)
     content = export_tflite(network, name, [4])
     assert stored(content) == stored(export_tflite(network, "float16", [4]))

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfscale.compat.tensorflow import keep_last_scale_apart
 from tfscale.config import Quantization
 from tfscale.errors import ExportError
+from tfscale.exporting.halves import in_float16
 from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.recipe import recipe
 
@@ -38,7 +39,7 @@ def to_tflite(
     Args:
         network: has the weights that the functions read.
         functions: concrete functions by the name of their signature.
-        quantize: the recipe; of the converter's own types it names float32 or float16.
+        quantize: the recipe; of it, whether matrices are float32 or float16.
         module: has other variables that the functions read.
 
     Raises:
@@ -66,11 +67,8 @@ def to_tflite(
         # Otherwise the scale of the last normalization is multiplied into the output projection,
         # and a table that is also the embedding is stored twice.
         keep_last_scale_apart(converter)
-        if recipe(quantize).converted_as == "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
         try:
-            return converter.convert()
+            content: bytes = converter.convert()
         except Exception as error:
             # The converter's own error class is private to TensorFlow.
             if type(error).__name__ != "ConverterError":
@@ -78,6 +76,7 @@ def to_tflite(
             raise ExportError(
                 f"TFLite cannot express this network: {reason(str(error))}"
             ) from error
+    return in_float16(content) if recipe(quantize).converted_as == "float16" else content
 
 
 def reason(message: str) -> str:

@@ -109,11 +109,11 @@ def operation_name(model: ModelT, index: int) -> str:
     return flatbuffer_utils.opcode_to_name(model, index)
 
 
-def operation_code(model: ModelT, operator: int) -> int:
+def operation_code(model: ModelT, operator: int, version: int = 1) -> int:
     """Adds an operation code; returns its place."""
     code = OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = operator
-    code.version = 1
+    code.version = version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 

@@ -11,21 +11,35 @@ import keras
 from tfscale.errors import ExportError
 from tfscale.models.cached_model import CachedModel
 from tfscale.models.recipe import BLOCKS, WeightFormat, recipe
-from tfscale.models.weight_formats import weight_formats
+from tfscale.models.weight_formats import stored_bytes, weight_formats
 
-_FLOATS = {"float32": WeightFormat(32), "float16": WeightFormat(16)}
+_CONVERTED_AS = {"float32": "none", "float16": "float16"}
+"""Type in which weights are converted -> the recipe that stores them so."""
 
 
-def is_in_rows(form: WeightFormat, in_int8: WeightFormat, shape: tuple[int, ...]) -> bool:
+def float_formats(network: keras.Model | CachedModel, quantize: str) -> dict[str, WeightFormat]:
+    """Returns the formats of weights that a recipe does not round, by their paths."""
+    return weight_formats(network, _CONVERTED_AS[recipe(quantize).converted_as])
+
+
+def converted_bytes(network: keras.Model | CachedModel, quantize: str) -> int:
+    """Returns the bytes of a network's weights before a recipe rounds them."""
+    return stored_bytes(network, _CONVERTED_AS[recipe(quantize).converted_as])
+
+
+def is_in_rows(
+    form: WeightFormat, in_int8: WeightFormat, shape: tuple[int, ...], in_float: WeightFormat
+) -> bool:
     """Returns whether a matrix can be written row by row in a format.
 
     Args:
         form: of the recipe.
         in_int8: what the recipe int8 has for the matrix; its axis is that of the products' sums.
         shape: of the matrix.
+        in_float: its format where it is not rounded.
     """
-    if form.bits == 32:
-        return True
+    if form.bits >= 16:
+        return form.bits in (32, in_float.bits)
     axis = form.axis
     if form.gates or axis != in_int8.axis or not isinstance(axis, int):
         return False
@@ -48,7 +62,7 @@ def check_converted(network: keras.Model | CachedModel, quantize: str) -> None:
     formats = weight_formats(network, quantize)
     possible: list[Mapping[str, WeightFormat]] = []
     if not chosen.rounds:
-        possible.append(dict.fromkeys(formats, _FLOATS[chosen.converted_as]))
+        possible.append(float_formats(network, quantize))
     else:
         possible.append(weight_formats(network, "int8"))
         if chosen.blocks_in:

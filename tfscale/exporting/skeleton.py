@@ -24,7 +24,7 @@ from ai_edge_litert.schema_py_generated import (
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.exporting.flatbuffer import new_tensor, operation_name
-from tfscale.exporting.recipe_formats import is_in_rows
+from tfscale.exporting.recipe_formats import float_formats, is_in_rows
 from tfscale.exporting.streamed import StreamedWeight
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import weight_formats
@@ -41,6 +41,7 @@ def streamed_formats(network: keras.Model, quantize: str) -> dict[str, WeightFor
     them, such as a convolution's.
     """
     chosen = weight_formats(network, quantize)
+    floats = float_formats(network, quantize)
     shapes = {weight.path: tuple(weight.shape) for weight in network.weights}
     in_rows = {
         path: form
@@ -49,9 +50,9 @@ def streamed_formats(network: keras.Model, quantize: str) -> dict[str, WeightFor
     }
     for path, form in chosen.items():
         if path in in_rows:
-            written = is_in_rows(form, in_rows[path], shapes[path])
+            written = is_in_rows(form, in_rows[path], shapes[path], floats[path])
         else:
-            written = form.bits == 32
+            written = form == floats[path]
         if not written:
             return {}
     return {

@@ -20,7 +20,7 @@ _LEAST = 1e-9
 
 
 class StreamedWeight:
-    """A matrix or table in float32, int8 with a scale per row, or int4 with a scale per block.
+    """A matrix or table in float32, float16, int8 with a scale per row, or int4 with one per block.
 
     The file's rows are a table's own; those of a kernel are its columns, as products of the runtime
     want them. The rounding is litert-quantizer's, to the bit.
@@ -54,6 +54,9 @@ class StreamedWeight:
         for rows in self.rows():
             if self.form.bits == 32:
                 yield rows.tobytes()
+            elif self.form.bits == 16:
+                with np.errstate(over="ignore"):  # The comparison finds infinities.
+                    yield rows.astype(np.float16).tobytes()
             elif self.form.bits == 8:
                 scale = _row_scales(rows)[:, None]
                 yield (

@@ -22,7 +22,8 @@ from tfscale.errors import ExportError
 from tfscale.exporting.activations import split_in
 from tfscale.exporting.converter import Functions, Weighted, silence, to_tflite
 from tfscale.exporting.flatbuffer import refuse_custom_operations, write_to
-from tfscale.exporting.recipe_formats import check_converted
+from tfscale.exporting.halves import halve
+from tfscale.exporting.recipe_formats import check_converted, converted_bytes
 from tfscale.exporting.rounding import look_up_rows, round_weights, share_parameters
 from tfscale.exporting.skeleton import (
     Placeholders,
@@ -41,8 +42,6 @@ DecodingNetwork = LanguageNetwork | CachedModel
 """Networks that decode by `cached_step`: those of tfscale, and somebody's own."""
 MoreSignatures = Callable[[DecodingNetwork, Placeholders], Functions]
 """Makes further functions of a file, which read weights that are inputs as the file's own do."""
-_CONVERTED_AS = {"float32": "none", "float16": "float16"}
-"""Type in which the converter stores weights -> the recipe that stores them so."""
 _SMALLEST = 0.9
 """A file below this fraction of its weights' bytes has lost some of them; what quantizes better
 does not exist."""
@@ -93,7 +92,7 @@ def write_tflite(
     """Writes what `export_tflite` returns, without holding the file in memory.
 
     Matrices and tables are rounded and written some rows at a time, where every operation reads
-    them by rows; other networks, and float16, go through the converter with all of their weights.
+    them by rows; other networks go through the converter with all of their weights.
 
     Args:
         file: is written from its beginning on.
@@ -137,7 +136,7 @@ def _without_weights(
     where it has to be converted with its weights."""
     chosen = recipe(quantize)
     formats = streamed_formats(network, quantize)
-    if chosen.converted_as != "float32" or not formats:
+    if not formats:
         return None
     weights = [weight for weight in network.weights if weight.path in formats]
     placeholders = Placeholders(weights, formats)
@@ -152,6 +151,8 @@ def _without_weights(
     model = read_skeleton(content)
     if not placeholders.put_in(model):
         return None
+    if chosen.converted_as == "float16":
+        halve(model)
     if chosen.rounds:
         look_up_rows(model)
         declare_formats(model)
@@ -183,8 +184,7 @@ def convert(network: Weighted, functions: Functions, quantize: Quantization) -> 
     with silence():
         content = to_tflite(network, functions, quantize)
         refuse_custom_operations(content)
-        converted_as = _CONVERTED_AS[recipe(quantize).converted_as]
-        check_weights_present(len(content), stored_bytes(network, converted_as))
+        check_weights_present(len(content), converted_bytes(network, quantize))
         if recipe(quantize).rounds:
             content = round_weights(content, quantize)
             check_weights_present(len(content), stored_bytes(network, quantize))

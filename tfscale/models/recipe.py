@@ -68,6 +68,7 @@ class StoredWeight:
         fused_gates: parts of its last axis that must share a scale each, because the weight belongs
             to an LSTM that is one operation for a whole window; 0 for any other.
         convolved: whether it is the kernel of a convolution, which the runtime has no blocks for.
+        is_bias: whether it is added to a product; that of a GRU has two rows.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +76,13 @@ class StoredWeight:
     is_table: bool = False
     fused_gates: int = 0
     convolved: bool = False
+    is_bias: bool = False
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether a file has it in vectors: a bias, and whatever has one axis or none that is
+        longer than 1."""
+        return self.is_bias or sum(size > 1 for size in self.shape) < 2
 
 
 class Recipe(abc.ABC):
@@ -83,7 +91,7 @@ class Recipe(abc.ABC):
     Attributes:
         name: as in `--quantize`.
         words: how the weights are stored, for READMEs: "float16 (computed in float32)".
-        converted_as: type in which the converter stores the weights.
+        converted_as: type of matrices and tables where they are not rounded.
         rounds: whether the weights are rounded to integers after the conversion. Training can
             imitate these recipes, and those alone.
         blocks_in: operations of the file that read weights in blocks of int4, and what the names of
@@ -102,7 +110,7 @@ class Recipe(abc.ABC):
             converted_as = "float16"
 
             def format_of(self, weight):
-                return WeightFormat(bits=16)
+                return WeightFormat(bits=32 if weight.is_vector else 16)
     """
 
     name: ClassVar[str]

@@ -47,6 +47,7 @@ def weight_formats(network: keras.Model, quantize: str) -> dict[str, WeightForma
                 is_table=weight.name == "embeddings",
                 fused_gates=4 if id(layer) in fused else 0,
                 convolved=len(weight.shape) > 2 and not isinstance(layer, keras.layers.EinsumDense),
+                is_bias=weight.name == "bias",
             )
         )
         for layer, weight in _weights(network)

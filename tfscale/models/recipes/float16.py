@@ -6,7 +6,7 @@ from tfscale.registry import register
 
 @register
 class Float16(Recipe):
-    """All weights in float16."""
+    """Matrices and tables in float16; vectors stay float32."""
 
     name = "float16"
     words = "float16 (computed in float32)"
@@ -16,4 +16,4 @@ class Float16(Recipe):
     advice = "; try quantize=none"
 
     def format_of(self, weight: StoredWeight) -> WeightFormat:
-        return WeightFormat(bits=16)
+        return WeightFormat(bits=32 if weight.is_vector else 16)
