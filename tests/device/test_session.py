@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.device.conftest import CONTEXT
+from tfscale.compat.aligned import aligned_zeros
 from tfscale.device import litert, load
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.device.in_place import updated_in_place
@@ -155,7 +156,7 @@ def test_a_cache_of_another_shape_in_one_signature_is_refused(quantized):
     signature = session.signatures["decode"]
     inputs = {name: tensor.zeros() for name, tensor in signature.inputs.items()}
     outputs = {name: tensor.zeros() for name, tensor in signature.outputs.items()}
-    inputs["mask"] = litert.aligned_zeros((1, 1, 1, CONTEXT + 1), np.dtype(np.float32))
+    inputs["mask"] = aligned_zeros((1, 1, 1, CONTEXT + 1), np.dtype(np.float32))
     with pytest.raises(ExportError, match="mask of decode has shape"):
         session.call("decode", inputs, outputs)
 

@@ -1,6 +1,7 @@
 """Suggested words: their probability by hand from the Keras network, unfinished words, and streaming."""
 
 import concurrent.futures
+import functools
 import os
 
 import numpy as np
@@ -14,7 +15,9 @@ from tfscale.errors import ConfigError, PromptError
 from tfscale.text.tokenizers import train_tokenizer
 
 
+@functools.cache
 def probabilities(network, ids):
+    """Of the token after a tuple of ids."""
     # One more token than is looked at: Keras warns of attention to a single one.
     logits = np.asarray(network(np.array([[*ids, 0]], np.int32)), np.float64)[0, -2]
     return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -45,9 +48,9 @@ def test_the_probability_of_a_word_by_hand(exported, text, typed):
         for spelled in {start + suggestion.word, *([] if typed else [" " + suggestion.word])}:
             ids, probability = [256, *context.encode()], 1.0
             for byte in spelled.encode():
-                probability *= probabilities(exported.network, ids)[byte]
+                probability *= probabilities(exported.network, tuple(ids))[byte]
                 ids.append(byte)
-            last = probabilities(exported.network, ids)
+            last = probabilities(exported.network, tuple(ids))
             total += probability * sum(p for i, p in enumerate(last) if i == 256 or not letter(i))
         assert suggestion.probability <= total * 1.001
         assert suggestion.probability == pytest.approx(total, rel=1e-3) or not typed
@@ -59,11 +62,11 @@ def test_the_likeliest_letter_is_not_missed(exported):
     # Of all words of one letter, the likeliest is found.
     model = load(exported.directory)
     ids = [256, *b"ab", 32]
-    first = probabilities(exported.network, ids)
+    first = probabilities(exported.network, tuple(ids))
     single = {}
     for byte in range(128):
         if letter(byte):
-            last = probabilities(exported.network, [*ids, byte])
+            last = probabilities(exported.network, (*ids, byte))
             single[chr(byte)] = first[byte] * sum(
                 p for i, p in enumerate(last) if i == 256 or not letter(i)
             )

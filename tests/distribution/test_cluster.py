@@ -1,6 +1,7 @@
 """A cluster is read from the environment; each way in which it can be wrong."""
 
 import json
+import os
 import socket
 import threading
 
@@ -48,6 +49,12 @@ def test_no_cluster():
     assert read_cluster({}) is None
     assert read_cluster({"TF_CONFIG": "{}"}) is None
     assert read_cluster({"TF_CONFIG": "", "SLURM_STEP_NUM_TASKS": "1"}) is None
+
+
+def test_the_environment_is_that_of_the_moment(monkeypatch):
+    """Also where another library put another object into its place."""
+    monkeypatch.setattr(os, "environ", {"TFSCALE_WORKERS": "a:1,b:1", "TFSCALE_WORKER_INDEX": "1"})
+    assert read_cluster().address == "b:1" and not reports_progress()
 
 
 def test_workers_by_hand():

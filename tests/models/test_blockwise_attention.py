@@ -103,7 +103,7 @@ def test_the_size_of_a_block_changes_nothing(block):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 0.05), ("float16", 0.01)])
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 0.02), ("float16", 0.002)])
 def test_half_precision_adds_up_in_float32(dtype, tolerance):
     inputs = [numbers(2, seed, dtype) for seed in range(3)]
     segments = segments_of("short")
@@ -113,7 +113,9 @@ def test_half_precision_adds_up_in_float32(dtype, tolerance):
     found = with_gradients(lambda *x: blockwise_attention(*x, segments, block=BLOCK), *inputs)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == dtype
-        np.testing.assert_allclose(tf.cast(one, "float32"), other, atol=tolerance, rtol=tolerance)
+        # Single numbers differ by more, by how the processor multiplies.
+        gap = tf.norm(tf.cast(one, "float32") - other) / tf.norm(other)
+        assert gap < tolerance
 
 
 def test_rows_need_not_be_known():

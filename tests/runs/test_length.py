@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfscale.config import TrainConfig
 from tfscale.errors import CheckpointError, ConfigError
@@ -24,6 +25,7 @@ class Machine:
         self.compiling, self.clock, self.step, self.rates = compiling, 0.0, 0, []
         self.config = config
         self.schedule = build_schedule(config)
+        self.rate_at = tf.function(self.schedule)
         timed = self.schedule if isinstance(self.schedule, TimedSchedule) else None
         self.length = MinutesLength(config, timed, workers or alone(), lambda: self.step)
         self.kept = []
@@ -34,7 +36,7 @@ class Machine:
         while not self.length.is_over(self.step) and self.step < until:
             stops = [stop - self.step % stop for stop in self.length.stops]
             for _ in range(min([self.config.log_every, *stops])):
-                self.rates.append(float(self.schedule(self.step)))
+                self.rates.append(float(self.rate_at(tf.constant(self.step))))
                 self.step += 1
                 self.clock += self.step_seconds(self.clock)
                 self.clock += self.pauses.get(self.step, 0.0)

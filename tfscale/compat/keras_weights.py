@@ -20,6 +20,8 @@ import tensorflow as tf
 from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.saving import saving_lib
 
+from tfscale.compat.handed_over import hand_over, to_hand_over, zeros
+
 _PART = 1 << 22
 """Numbers that are read or written at a time."""
 _LOCK = threading.RLock()
@@ -51,7 +53,7 @@ def weights_from_files() -> Iterator[None]:
         weight = reference()
         # A layer may have written into the variable of TensorFlow itself.
         if weight is not None and not tf.reduce_any(weight._value != 0):
-            _put(weight, initializer(weight._shape, dtype=weight._dtype))
+            hand_over(weight, initializer(weight._shape, dtype=weight._dtype))
 
 
 @contextlib.contextmanager
@@ -70,16 +72,14 @@ def _zeros_at_first(waiting: _Waiting) -> Iterator[None]:
         if threading.get_ident() != thread or size <= _PART or "float" not in self._dtype:
             return initialize(self, initializer)
         waiting[id(self)] = weakref.ref(self), initializer
-        return self._initialize(lambda: tf.zeros(self._shape, self._dtype))
+        return self._initialize(lambda: zeros(self._shape, self._dtype))
 
     def in_place_of_zeros(self, value):
         waits = id(self) in waiting and tf.executing_eagerly() and not in_stateless_scope()
         if not waits:
             return assign(self, value)
         if isinstance(value, np.ndarray) and value.shape == tuple(self.shape):
-            # The zeros' memory is given back before TensorFlow copies the value.
-            _put(self, tf.zeros([0], self._value.dtype))
-            result = _put(self, value)
+            result = hand_over(self, value)
         else:
             result = assign(self, value)
         waiting.pop(id(self), None)
@@ -92,13 +92,6 @@ def _zeros_at_first(waiting: _Waiting) -> Iterator[None]:
         yield
 
 
-def _put(variable: Any, value: Any) -> tf.Tensor:
-    """Assigns a value of any shape; returns it."""
-    tensor = variable._convert_to_tensor(value, dtype=variable._dtype)
-    tf.raw_ops.AssignVariableOp(resource=variable._value.handle, value=tensor)
-    return tensor
-
-
 def _read_once() -> AbstractContextManager[Any]:
     """Has a large weight be in memory once when it is read; Keras makes an array of an array."""
     read = saving_lib.H5IOStore.__getitem__
@@ -106,7 +99,11 @@ def _read_once() -> AbstractContextManager[Any]:
     def in_one_copy(self, key):
         dataset = saving_lib.safe_get_h5_dataset(self._h5_entry_group, key)
         is_large = isinstance(dataset, h5py.Dataset) and dataset.size > _PART
-        return dataset[()] if is_large and "dtype" not in dataset.attrs else read(self, key)
+        if not is_large or "dtype" in dataset.attrs:
+            return read(self, key)
+        values = to_hand_over(dataset.shape, dataset.dtype)
+        dataset.read_direct(values.view(np.ndarray))
+        return values
 
     return mock.patch.object(saving_lib.H5IOStore, "__getitem__", in_one_copy)
 
@@ -177,14 +174,18 @@ class StoredValues:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(self.shape[0])
-        width = int(np.prod(self.shape[1:], dtype=int))
-        count, offset = (stop - start) * width, start * width * self.dtype.itemsize
-        values = np.fromfile(self._path, self.dtype, count, offset=offset)
-        return values.reshape(stop - start, *self.shape[1:])
+        return self._read((stop - start, *self.shape[1:]), start)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        values = np.fromfile(self._path, self.dtype).reshape(self.shape)
+        values = self._read(self.shape, 0)
         return values if dtype is None else values.astype(dtype)
+
+    def _read(self, shape: tuple[int, ...], first: int) -> np.ndarray:
+        values = to_hand_over(shape, self.dtype)
+        with open(self._path, "rb") as file:
+            file.seek(first * int(np.prod(shape[1:], dtype=int)) * self.dtype.itemsize)
+            file.readinto(values.reshape(-1).view(np.uint8).data)
+        return values
 
 
 def put_on_disk(model: keras.Model, folder: str) -> None:
@@ -212,4 +213,4 @@ def assign_rows(target: keras.Variable, source: keras.Variable, columns: int | N
         source: a weight in memory or on disk, with as many rows or more.
         columns: that are read of each row; all if left out.
     """
-    target.assign(np.asarray(source.value[0 : int(target.shape[0])])[:, :columns])
+    target.assign(np.asanyarray(source.value[0 : int(target.shape[0])])[:, :columns])

@@ -16,8 +16,6 @@ from typing import Any
 import ai_edge_litert
 import numpy as np
 
-ALIGNMENT = 64
-"""Bytes to whose multiples the runtime wants tensors aligned."""
 _NAMES = {"win32": "libLiteRt.dll", "darwin": "libLiteRt.dylib"}
 _CPU = 1
 """kLiteRtHwAcceleratorCpu."""
@@ -113,14 +111,6 @@ def tensor_type(tensor: ctypes.c_void_p) -> TensorType:
         "LiteRtGetRankedTensorType",
     )
     return result
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an array of zeros whose memory the runtime reads and writes in place."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    begin = -memory.ctypes.data % ALIGNMENT
-    return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
 class Compiled:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tfscale.compat.aligned import aligned_zeros
 from tfscale.device import litert
 from tfscale.device.interpreter import (
     check_readable,
@@ -28,7 +29,7 @@ class Tensor:
 
     def zeros(self) -> np.ndarray:
         """Returns an array for it, which a session reads and writes without a copy."""
-        return litert.aligned_zeros(self.shape, self.dtype)
+        return aligned_zeros(self.shape, self.dtype)
 
 
 @dataclass(frozen=True)

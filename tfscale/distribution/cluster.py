@@ -59,11 +59,11 @@ class Cluster:
         return (self.servers if self.task == "ps" else self.workers)[self.index]
 
 
-def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
+def read_cluster(environ: Mapping[str, str] | None = None) -> Cluster | None:
     """Returns the cluster that the environment describes.
 
     Args:
-        environ: environment variables.
+        environ: environment variables; by default those of the process.
 
     Returns:
         The cluster, or None where the environment describes none.
@@ -75,6 +75,8 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
         environ = {"TFSCALE_WORKERS": "a:2222,b:2222", "TFSCALE_WORKER_INDEX": "1"}
         read_cluster(environ).address    # "b:2222"
     """
+    # Looked up now: `map` of the library datasets puts another object into `os.environ`.
+    environ = os.environ if environ is None else environ
     # TensorFlow itself takes {} for no cluster.
     if environ.get("TF_CONFIG", "").strip() not in ("", "{}"):
         return _from_tf_config(environ["TF_CONFIG"])
@@ -85,12 +87,12 @@ def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     return None
 
 
-def reports_progress(strategy: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:
+def reports_progress(strategy: str = "auto", environ: Mapping[str, str] | None = None) -> bool:
     """Returns whether this process shows progress: of several, the chief. Needs no TensorFlow.
 
     Args:
         strategy: the name of the strategy; with some, every process trains for itself.
-        environ: environment variables.
+        environ: environment variables; by default those of the process.
 
     Raises:
         ConfigError: see `read_cluster`.
@@ -100,6 +102,7 @@ def reports_progress(strategy: str = "auto", environ: Mapping[str, str] = os.env
     """
     if strategy in ("single", "mirrored", "tpu"):
         return True
+    environ = os.environ if environ is None else environ
     if environ.get("TF_CONFIG") or environ.get("TFSCALE_WORKERS"):
         cluster = read_cluster(environ)
         return cluster is None or cluster.is_chief

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.compat.handed_over import hand_over, to_hand_over
 from tfscale.compat.keras_weights import StoredValues
 from tfscale.config import Quantization
 from tfscale.files.scratch import scratch_folder, scratch_writes
@@ -72,19 +73,19 @@ def numbers_in_place(
                 with scratch_writes():
                     values = StoredValues(weight, os.path.join(folder, str(len(kept))))
                 kept.append((weight, values))
-                weight.assign(other)
+                hand_over(weight, other)
             yield
         finally:
             # A second Ctrl-C would leave some of them changed.
             with signals_wait():
                 for weight, values in kept:
-                    weight.assign(np.asarray(values))
+                    hand_over(weight, np.asanyarray(values))
 
 
 def _rounded(weight: keras.Variable, form: WeightFormat) -> np.ndarray:
     """Returns the numbers of a weight as they are stored, rounded part by part."""
     tensor = tf.convert_to_tensor(weight.value)
-    values = np.empty(tuple(int(size) for size in weight.shape), np.float32)
+    values = to_hand_over(tuple(int(size) for size in weight.shape), np.dtype(np.float32))
     for place in _parts(weight, form):
         values[place] = store(tensor[place], form).numpy()
     return values

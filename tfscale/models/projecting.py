@@ -50,14 +50,14 @@ def projection(
             return project(hidden)
 
     def whole(hidden: tf.Tensor) -> np.ndarray:
-        found = []
+        found = np.empty((*hidden.shape[:-1], count), np.float32)
         for start in range(0, count, step):
             rows = slice(start, min(start + step, count))
             parts = [
                 tf.convert_to_tensor(variable.value)[(slice(None),) * axis + (rows,)]
                 for variable, axis in variables
             ]
-            found.append(np.asarray(of_part(hidden, *parts), np.float32))
-        return np.concatenate(found, axis=-1)
+            found[..., rows] = of_part(hidden, *parts)
+        return found
 
     return whole

@@ -71,15 +71,9 @@ def import_(
     if tokenizer is not None and tokenizer_from:
         raise ConfigError("tokenizer and tokenizer_from both name a tokenizer; give one of them")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
-    # Before the weights, whose reading takes longer.
-    if tokenizer_from:
-        ours = with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
+    # Before the weights, whose reading takes longer, and so that theirs is gone meanwhile.
+    ours = _ours(source, tokenizer, tokenizer_from, stop_tokens)
     backbone = backbone_of(source)
-    if not tokenizer_from:
-        theirs = _their_tokenizer(source) if tokenizer is None else tokenizer
-        ours = tokenizer_of(theirs, stop_tokens)
-        if isinstance(source, str) and tokenizer is None:
-            ours.original = original_files(source)
     network = from_keras_hub(
         backbone,
         sequence_length,
@@ -102,6 +96,19 @@ def import_(
     options = TrainConfig(optimizer="adamw", precision=precision)
     write_untrained_run(output, network, ours, options, summary)
     return summary
+
+
+def _ours(
+    source: str | keras.Model, tokenizer: object, tokenizer_from: str, stop_tokens: Sequence[str]
+) -> Tokenizer:
+    if tokenizer_from:
+        return with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
+    if tokenizer is not None:
+        return tokenizer_of(tokenizer, stop_tokens)
+    ours = tokenizer_of(_their_tokenizer(source), stop_tokens)
+    if isinstance(source, str):
+        ours.original = original_files(source)
+    return ours
 
 
 def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
