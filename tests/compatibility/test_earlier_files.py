@@ -14,6 +14,8 @@ import tarfile
 
 import pytest
 
+from tests.slow import slow_but
+
 ARCHIVE = os.path.join(os.path.dirname(__file__), "files-{}.tar.xz")
 SCORES = (
     "nll_per_token",
@@ -25,7 +27,7 @@ SCORES = (
 )
 
 
-@pytest.fixture(scope="module", params=["961e59d", "38833a0"])
+@pytest.fixture(scope="module", params=slow_but(["961e59d", "38833a0"], "961e59d"))
 def earlier(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("earlier")
     with tarfile.open(ARCHIVE.format(request.param)) as archive:

@@ -15,7 +15,7 @@ from tfscale.exporting.comparison import (
 from tfscale.exporting.limits import Limits
 from tfscale.exporting.report import Checks
 
-LIMITS = Limits(0.5, 0.25, 0.9, 0.01, 0.1)
+LIMITS = Limits(0.5, 0.25, 0.9, 0.01, 0.01, 0.1)
 """Largest difference, relative error, agreement, change of the perplexity, gap of a choice."""
 WINDOWS = types.SimpleNamespace(spread=2.0, score=types.SimpleNamespace(tokens=3))
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.exporting.exported import PREFILL_LENGTHS, TEXT, check_parity, write_folder
 from tests.gpt2 import gpt2
+from tests.slow import slow_but
 from tfscale.config import GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.exporting.converter import silence
 from tfscale.exporting.rounding import round_weights
@@ -119,15 +120,11 @@ def network_and_file(family):
 
 
 # A family beside the first has its own conversion; the recipes round what was converted.
-CASES = [
-    pytest.param(
-        family,
-        quantize,
-        marks=() if quantize != "int8" or family in ("llama", "gru") else pytest.mark.slow,
-    )
-    for family in FAMILIES
-    for quantize in ("none", "int8", "int4")
-]
+CASES = slow_but(
+    [(family, quantize) for family in FAMILIES for quantize in ("none", "int8", "int4")],
+    *((family, "none") for family in FAMILIES),
+    *((family, quantize) for family in ("llama", "gru") for quantize in ("int8", "int4")),
+)
 
 
 @pytest.mark.parametrize("family, quantize", CASES)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.device
+from tests.slow import slow_but
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.exporting import prediction
 from tfscale.text.tokenizers import train_tokenizer
@@ -102,7 +103,9 @@ def load(tmp_path):
     return tfscale.device.load(str(tmp_path / "x"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", slow_but(list(KINDS), "fused lstm", "attention", "cnn", "regression")
+)
 def test_a_file_gives_what_keras_predicts(kind, tmp_path):
     network, samples = build(kind), samples_of(kind)
     expected = network.predict(samples, verbose=0)

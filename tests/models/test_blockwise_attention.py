@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.test_documents import START, documents
+from tests.slow import slow_but
 from tfscale import models
 from tfscale.config import TransformerConfig
 from tfscale.models import attention, blockwise_rule
@@ -71,11 +72,20 @@ def with_gradients(function, *inputs):
     return [output, *tape.gradient(output, inputs, output_gradients=upstream)]
 
 
-@pytest.mark.parametrize("xla", [False, True])
+CASES = [
+    *[("short", "heads"), ("short", "few key heads"), ("short", "window"), ("long", "soft cap")],
+    *[("long", "heads"), (None, "heads"), (None, "window of one")],
+]
+
+
 @pytest.mark.parametrize(
-    "name, case",
-    [("short", "heads"), ("short", "few key heads"), ("short", "window"), ("long", "soft cap")]
-    + [("long", "heads"), (None, "heads"), (None, "window of one")],
+    "name, case, xla",
+    slow_but(
+        [(*case, xla) for case in CASES for xla in (False, True)],
+        *((*case, False) for case in CASES[1:4]),
+        ("short", "window", True),
+        (None, "window of one", False),
+    ),
 )
 def test_output_and_gradients_are_those_of_each_query_by_itself(name, case, xla):
     options = dict(CASES[case])
@@ -163,7 +173,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", slow_but(list(NETWORKS), "rope", "global"))
 def test_a_network_has_the_same_states_and_gradients(name, monkeypatch):
     options, taken = NETWORKS[name]
     network = models.build_network(TransformerConfig(**SIZES, **options))

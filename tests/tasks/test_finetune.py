@@ -13,6 +13,7 @@ import pytest
 import tfscale
 from tests.exporting.exported import make_run
 from tests.gpt2 import gpt2
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.config import (
     BERTConfig,
@@ -155,9 +156,7 @@ def fit(runs, family, rows, tmp_path, task, epochs=12, **options):
     return finetune(runs(family), config)
 
 
-@pytest.mark.parametrize(
-    "family", ["transformer", "lstm", pytest.param("bert", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("family", slow_but(["transformer", "lstm", "bert"], "transformer"))
 def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, capsys):
     summary = fit(
         runs,

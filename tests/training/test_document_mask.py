@@ -100,14 +100,14 @@ def one_step(model):
     [
         ("rope", "single", {"micro_batches": 2, "remat": True, "xla": True}),
         ("rope", "mirrored", {"loss_chunk_tokens": 10}),
-        ("learned", "mirrored", {"micro_batches": 2}),
+        pytest.param("learned", "mirrored", {"micro_batches": 2}, marks=pytest.mark.slow),
         pytest.param("learned", "single", {"xla": True}, marks=pytest.mark.slow),
-        ("blocks", "single", {"remat": True}),
+        pytest.param("blocks", "single", {"remat": True}, marks=pytest.mark.slow),
         ("lstm", "single", {"micro_batches": 2, "remat": True, "xla": True}),
-        ("lstm", "mirrored", {}),
+        pytest.param("lstm", "mirrored", {}, marks=pytest.mark.slow),
         pytest.param("gru", "single", {"xla": True}, marks=pytest.mark.slow),
         ("gru", "mirrored", {"micro_batches": 2}),
-        ("rnn", "single", {"loss_chunk_tokens": 10}),
+        pytest.param("rnn", "single", {"loss_chunk_tokens": 10}, marks=pytest.mark.slow),
         ("nnlm", "single", {"remat": True}),
     ],
     ids=str,
@@ -124,8 +124,10 @@ def test_a_step_on_windows_is_a_step_on_documents_alone(family, name, options):
 @pytest.mark.parametrize(
     "name, options",
     [
-        ("single", {"micro_batches": 2, "remat": True, "xla": True}),
-        ("single", {"loss_chunk_tokens": 10}),
+        pytest.param(
+            "single", {"micro_batches": 2, "remat": True, "xla": True}, marks=pytest.mark.slow
+        ),
+        pytest.param("single", {"loss_chunk_tokens": 10}, marks=pytest.mark.slow),
         ("mirrored", {"micro_batches": 2}),
     ],
     ids=str,

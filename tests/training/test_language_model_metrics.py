@@ -146,7 +146,9 @@ def test_one_device_is_stock_keras(habit, stock):
     "where, options, habit",
     [
         ("single", {"xla": True, "steps_per_execution": 4}, "validation_data"),
-        ("single", {"micro_batches": 2, "xla": False}, "sample_weight"),
+        pytest.param(
+            "single", {"micro_batches": 2, "xla": False}, "sample_weight", marks=pytest.mark.slow
+        ),
         pytest.param("mirrored", {"xla": False}, "validation_split", marks=pytest.mark.slow),
         pytest.param("mirrored", {"xla": False}, "py_dataset", marks=pytest.mark.slow),
         ("mirrored", {"micro_batches": 2, "xla": True}, "generator"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.slow import slow_but
 from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, make_windows
 from tfscale import models
 from tfscale.config import LSTMConfig
@@ -377,7 +378,9 @@ def losses_of_float32(windows):
     return fit(windows, epochs=6)[0]
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", slow_but(["mixed_float16", "mixed_bfloat16"], "mixed_float16")
+)
 def test_mixed_precision_learns_like_float32(windows, losses_of_float32, precision):
     exact = losses_of_float32
     mixed, _, model = fit(windows, epochs=6, precision=precision, xla=True)

@@ -53,7 +53,9 @@ class Limits:
     All but `perplexity_change` compare with the network whose weights are rounded as the recipe
     stores them, or, where `converted` says so, with its own. `max_logit_difference` is in units of
     the logits' spread, at least 1. `relative_logit_error` is the root mean square of the
-    differences over that of the network's logits around their mean. `top1_agreement` is the least
+    differences over that of the network's logits around their mean. `from_rounded` is how far the
+    perplexity may be from that of the network with rounded weights, relative: however much the
+    weights lose, little is left to everything else. `top1_agreement` is the least
     fraction of tokens whose most likely successor is the same, or nearly as likely by the network:
     within `greedy_gap`. That is how much less likely, in the network's own logits and in units of
     their spread, the file's choice may be. `perplexity_change` is relative, up or down, from the
@@ -64,6 +66,7 @@ class Limits:
     relative_logit_error: float
     top1_agreement: float
     perplexity_change: float
+    from_rounded: float
     greedy_gap: float
 
 
@@ -90,13 +93,14 @@ def limits_of(
     # The same float32 arithmetic in another order: logits differ by 1e-6 to 1e-5, a relative error
     # of 3e-7. A weight beyond float16's range becomes infinite and fails all of these.
     if keeps_weights(quantize) or not (chosen.rounds or converted):
-        return Limits(1e-3, 1e-4, 0.998, perplexity, 1e-3)
+        return Limits(1e-3, 1e-4, 0.998, perplexity, 1e-4, 1e-3)
     products, width = products_of(network)
     if not chosen.rounds:
         error = max(5e-3, _MARGIN * _HALF * math.sqrt(products))
-        return Limits(None, error, 0.99, perplexity, 4 * error)
+        return Limits(None, error, 0.99, perplexity, perplexity, 4 * error)
     error = _MARGIN * noise(_ACTIVATION_BITS, width) * math.sqrt(products * (1 + converted))
-    return Limits(None, error, 0.98, perplexity, 2 * error)
+    # Activations are int8 in each of these recipes.
+    return Limits(None, error, 0.98, perplexity, recipe("int8").perplexity_change, 2 * error)
 
 
 def noise(bits: int, width: int) -> float:

@@ -117,6 +117,11 @@ def compare_file(
             if chosen and perplexities[kernels] < keras_perplexity:
                 change = -change
             checks.add(f"perplexity_change ({kernels})", change, "<=", limits.perplexity_change)
+            if as_stored:
+                change = relative_change(perplexities[kernels], rounded_perplexity)
+                checks.add(
+                    f"perplexity_change_from_rounded ({kernels})", change, "<=", limits.from_rounded
+                )
             _compare_prompts(checks, kernels, windows, model, limits)
             received, _ = greedy(model.decoder(), expected.prompt, len(expected.tokens))
             compare_completion(checks, expected, received, windows.spread, limits, kernels)

@@ -103,7 +103,8 @@ def gguf_limits(network: TransformerLM, quantize: str) -> Limits:
         return limits_of(network, quantize, converted=True)
     products, _ = products_of(network)
     error = _MARGIN * noise(8, BLOCK) * products**0.5
-    return Limits(None, error, 0.98, recipe(quantize).perplexity_change, 2 * error)
+    perplexity = recipe(quantize).perplexity_change
+    return Limits(None, error, 0.98, perplexity, perplexity, 2 * error)
 
 
 def _same(stored: object, value: object) -> bool:
