@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.gpt2 import gpt2
+from tfscale.config import LSTMConfig, NNLMConfig
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.tflite import export_tflite
 from tfscale.inference.keras_decoder import KerasDecoder
@@ -38,5 +39,15 @@ def test_a_network_decodes_without_operations_of_xla_and_its_file_has_tflites_ow
         }
         assert "TensorScatterUpdate" in found
         assert not [name for name in found if name.startswith("Xla")]
+        # It makes TensorFlow copy the table whenever it is read from then on.
+        assert "ResourceGather" not in found
     [counts] = operations(export_tflite(network, prefill_lengths=[])).values()
     assert counts["DYNAMIC_UPDATE_SLICE"] == 2
+
+
+@pytest.mark.parametrize("kind", [LSTMConfig, NNLMConfig])
+def test_other_families_do_not_look_up_in_the_variable_itself(kind):
+    network = build_network(kind(vocabulary_size=11, sequence_length=8, embedding_dim=8))
+    graph = KerasDecoder(network, prefill_lengths=[])._decode.get_concrete_function().graph
+    found = {operation.type for operation in graph.get_operations()}
+    assert "GatherV2" in found and "ResourceGather" not in found

@@ -91,6 +91,15 @@ def variable(keras_variable: keras.Variable) -> tf.Variable:
     return keras_variable.value
 
 
+def rows_of(table: keras.Variable, ids: tf.Tensor) -> tf.Tensor:
+    """Returns the rows of a table for ids (N,).
+
+    `tf.gather` of the variable itself would be `ResourceGather`, after which TensorFlow copies all
+    of the table whenever it is read, for each token that is written then.
+    """
+    return tf.gather(tf.convert_to_tensor(variable(table)), ids)
+
+
 def cached_dense(layer: keras.layers.Dense, x: tf.Tensor) -> tf.Tensor:
     """`layer` without its activation on x (1, S, D), as one flat float32 matrix product."""
     flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), variable(layer.kernel))

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfscale.config import TransformerConfig
 from tfscale.models.attention import MINUS_INFINITY
-from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
+from tfscale.models.cached import cached_dense, cached_logits, cached_norm, rows_of
 from tfscale.models.cross_attention import DecoderBlock
 from tfscale.models.layers import PositionEmbedding, TransformerBlock
 from tfscale.models.outer_layers import scaled
@@ -138,12 +138,10 @@ class CachedStacks(keras.Model):
 
     def _embedded_cached(self, tokens: tf.Tensor, stack: int, positions: tf.Tensor) -> tf.Tensor:
         rows, length = tokens.shape
-        embedded = tf.gather(
-            variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,))
-        )
+        embedded = rows_of(self.token_embedding.embeddings, tf.reshape(tokens, (rows * length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(tf.reshape(embedded, (rows, length, self.config.hidden_dim)), self.config)
         if self.positions:
-            embedded += tf.gather(variable(self.positions[stack].embeddings), positions)
+            embedded += rows_of(self.positions[stack].embeddings, positions)
         return embedded

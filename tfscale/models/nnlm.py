@@ -10,7 +10,7 @@ from keras import ops
 
 from tfscale.config import NNLMConfig, Precision
 from tfscale.models.body import Body, BodyNetwork
-from tfscale.models.cached import variable
+from tfscale.models.cached import rows_of, variable
 from tfscale.models.dropout import Dropout
 from tfscale.models.remat import rematerialized
 from tfscale.registry import register
@@ -67,7 +67,7 @@ class NNLM(BodyNetwork):
         with_logits: bool = True,
         with_hidden: bool = False,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        embedded = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
+        embedded = rows_of(self.token_embedding.embeddings, tf.reshape(tokens, (1,)))
         x = tf.concat([cache["state_tokens"], embedded], axis=-1)
         new = {"state_tokens": x[:, self.config.embedding_dim :]}
         if not (with_logits or with_hidden):

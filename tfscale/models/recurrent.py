@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfscale.config import GRUConfig, LSTMConfig, Precision, RecurrentConfig, RNNConfig
 from tfscale.models import recurrent_sizes
 from tfscale.models.body import Body, BodyNetwork
-from tfscale.models.cached import variable
+from tfscale.models.cached import rows_of, variable
 from tfscale.models.documents import Documents
 from tfscale.models.dropout import Dropout
 from tfscale.models.recurrent_layers import GRU, LSTM, SimpleRNN
@@ -98,7 +98,7 @@ class RecurrentLM(BodyNetwork):
         with_logits: bool = True,
         with_hidden: bool = False,
     ) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-        x = tf.gather(variable(self.token_embedding.embeddings), tf.reshape(tokens, (1,)))
+        x = rows_of(self.token_embedding.embeddings, tf.reshape(tokens, (1,)))
         new: dict[str, tf.Tensor] = {}
         for i, layer in enumerate(self.recurrent_layers):
             names = [f"state_{kind}_{i}" for kind in self.states]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfscale.config import Precision, TransformerConfig
 from tfscale.models import transformer_sizes
 from tfscale.models.body import Body, BodyNetwork
-from tfscale.models.cached import cached_dense, cached_logits, cached_norm, variable
+from tfscale.models.cached import cached_dense, cached_logits, cached_norm, rows_of
 from tfscale.models.documents import Documents
 from tfscale.models.dropout import Dropout
 from tfscale.models.layers import (
@@ -155,15 +155,13 @@ class TransformerLM(TransformerNetwork):
         """
         rows, length = tokens.shape
         width = self.config.hidden_dim
-        embedded = tf.gather(
-            variable(self.token_embedding.embeddings), tf.reshape(tokens, (rows * length,))
-        )
+        embedded = rows_of(self.token_embedding.embeddings, tf.reshape(tokens, (rows * length,)))
         if self.widen is not None:
             embedded = cached_dense(self.widen, embedded)
         embedded = scaled(embedded, self.config)
         if self.position_embedding is not None:
             places = input_pos if positions is None else tf.reshape(positions, (rows * length,))
-            embedded += tf.gather(variable(self.position_embedding.embeddings), places)
+            embedded += rows_of(self.position_embedding.embeddings, places)
         x = tf.reshape(embedded, (rows, length, width))
         first = x
         cache = dict(cache)
