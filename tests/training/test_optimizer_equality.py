@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tfscale
 from tests.gpt2 import gpt2
+from tests.slow import slow_but
 from tests.training.tiny import LENGTH, VOCABULARY, make_windows
 from tfscale import models
 from tfscale.compress import ConstantSparsity, prune
@@ -89,7 +90,7 @@ def test_replicas_micro_batches_and_a_stop_change_nothing(name, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("name", BY_KIND)
+@pytest.mark.parametrize("name", slow_but(list(NAMES), "adafactor", "muon"))
 def test_a_step_that_overflows_changes_nothing(name):
     model = compiled(name, tfscale.strategy("mirrored"), "mixed_float16", ema_decay=0.0)
     fit(model, 0, ROWS)
@@ -108,7 +109,7 @@ def test_a_step_that_overflows_changes_nothing(name):
     assert {key for key in after if (state(model)[key] != after[key]).any()} - changed
 
 
-@pytest.mark.parametrize("name", BY_KIND)
+@pytest.mark.parametrize("name", slow_but(list(NAMES), "adamw", "muon"))
 def test_pruned_weights_stay_zero(name):
     model = compiled(name, set_up=lambda model: prune(model, ConstantSparsity(0.5, 0, frequency=1)))
     fit(model, 0, 3 * ROWS)
