@@ -1,7 +1,8 @@
-"""The comparison of deep networks that know a small text by heart, so that every loss shows.
+"""The comparison of deep networks that know a small text by heart.
 
-What is damaged costs little of the logits at 18 or 30 layers; the perplexity of a sharp network
-shows it.
+Such a network is sure of each token, so that rounding costs it little: a perplexity of 1.1 stays
+within 0.3 % in int4_all. The deeper it is, the less does one layer matter: of 30, one without its
+feed-forward product is not told from a right one.
 """
 
 import dataclasses
@@ -86,29 +87,29 @@ def copy_of(network, **changes):
     return other
 
 
-def without_one_product(network):
+def without_some_products(network):
     other = copy_of(network)
-    kernel = other.blocks[len(other.blocks) // 2].contract.kernel
-    kernel.assign(kernel * 0)
+    for block in other.blocks[1::4]:
+        block.contract.kernel.assign(block.contract.kernel * 0)
     return other
 
 
-def with_swapped_layers(network):
+def in_reverse(network):
     other = copy_of(network)
-    middle = len(other.blocks) // 2
-    first, second = other.blocks[middle], other.blocks[middle + 1]
-    values = first.get_weights()
-    first.set_weights(second.get_weights())
-    second.set_weights(values)
+    for block, own in zip(other.blocks, network.blocks[::-1], strict=True):
+        block.set_weights(own.get_weights())
     return other
+
+
+def turned_otherwise(network):
+    local = {"local_rope_base": 10.0} if network.config.local_rope_base else {}
+    return copy_of(network, rope_base=10.0, **local)
 
 
 DAMAGES = {
-    "one product is missing": without_one_product,
-    "two layers are swapped": with_swapped_layers,
-    "rotary positions have another base": lambda network: copy_of(
-        network, rope_base=network.config.rope_base / 4
-    ),
+    "every fourth product is missing": without_some_products,
+    "layers come in reverse order": in_reverse,
+    "rotary positions have another base": turned_otherwise,
     "norms have another epsilon": lambda network: copy_of(network, norm_epsilon=0.1),
 }
 

@@ -9,7 +9,7 @@ from tests.gpt2 import gpt2
 from tfscale.config import GRUConfig, LSTMConfig, NNLMConfig
 from tfscale.errors import ExportError
 from tfscale.exporting.learned_rounding import LearnedRounding, LearnedWeight
-from tfscale.exporting.rounded import numbers_in_place, rounded_in_place
+from tfscale.exporting.rounded import given, numbers_in_place, rounded_in_place
 from tfscale.models import build_network
 from tfscale.models.recipe import WeightFormat
 from tfscale.models.weight_formats import fake_quantize, weight_formats
@@ -123,7 +123,7 @@ def test_losses_are_those_of_the_network_with_the_numbers():
     numbers = rounding.numbers()
     assert len(numbers) == 10  # Token and position table, and four matrices of each layer.
     with (
-        numbers_in_place(network, lambda weight: numbers.get(weight.path)),
+        numbers_in_place(network, given(numbers)),
         rounded_in_place(network, "int4_all"),
     ):
         expected = [losses(*batch).numpy() for batch in batches]

@@ -40,17 +40,28 @@ def hand_over(variable: keras.Variable, value: Any) -> tf.Tensor:
         variable: one that lies on a device by itself; of another, `assign` is called.
         value: of the variable's shape.
     """
+    if not give_back(variable):
+        return variable.assign(value)
+    inner: Any = variable
+    tensor = _tensor(inner, value)
+    tf.raw_ops.AssignVariableOp(resource=inner._value.handle, value=tensor)
+    return tensor
+
+
+def give_back(variable: keras.Variable) -> bool:
+    """Gives back the memory of a variable, which has no value until it gets another.
+
+    Returns:
+        Whether it did; not that of a variable that does not lie on a device by itself.
+    """
     inner: Any = variable
     if not isinstance(inner._value, tf.Variable) or isinstance(
         inner._value, tf.distribute.DistributedValues
     ):
-        return variable.assign(value)
-    # The memory of the former value is given back first.
+        return False
     empty = tf.zeros([0], inner._value.dtype)
     tf.raw_ops.AssignVariableOp(resource=inner._value.handle, value=empty)
-    tensor = _tensor(inner, value)
-    tf.raw_ops.AssignVariableOp(resource=inner._value.handle, value=tensor)
-    return tensor
+    return True
 
 
 def _tensor(variable: Any, value: Any) -> tf.Tensor:

@@ -5,15 +5,19 @@ The schema and its reader are those of ai-edge-litert.
 """
 
 import io
+import mmap
 from collections import Counter
 from typing import IO
 
 import numpy as np
 from ai_edge_litert.schema_py_generated import (
-    BlockwiseQuantizationT,
+    BlockwiseQuantization,
+    BuiltinOperator,
     Model,
     ModelT,
+    OperatorCode,
     OperatorCodeT,
+    QuantizationDetails,
     SubGraphT,
     TensorT,
     TensorType,
@@ -23,42 +27,57 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tfscale.errors import ExportError
 from tfscale.exporting.streamed import StreamedWeight
 
+Buffer = bytes | bytearray | mmap.mmap
+_NAMES = {code: name for name, code in vars(BuiltinOperator).items() if isinstance(code, int)}
 _ALIGNMENT = 16
 _OUTSIDE = 1024
 """Bytes from which on a constant is stored after the flatbuffer, where it is aligned for SIMD
 reads."""
 
 
-def operations(content: bytes) -> dict[str, dict[str, int]]:
+def operations(content: Buffer) -> dict[str, dict[str, int]]:
     """Counts the operations of a .tflite file.
 
     Args:
-        content: the file.
+        content: the file; one that is mapped into memory is not read as a whole.
 
     Returns:
         Per subgraph, in the order of the file, the number of operations of each name; a custom
         operation (those of TensorFlow begin with "Flex") goes by its own name.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    counts = {}
-    for index, subgraph in enumerate(model.subgraphs):
-        names = (operation_name(model, operator.opcodeIndex) for operator in subgraph.operators)
-        name = (subgraph.name or b"").decode()
-        counts[name if name and name not in counts else f"{name}_{index}"] = dict(
-            sorted(Counter(names).items())
+    model = Model.GetRootAs(content, 0)
+    names = [_name(model.OperatorCodes(index)) for index in range(model.OperatorCodesLength())]
+    counts: dict[str, dict[str, int]] = {}
+    for index in range(model.SubgraphsLength()):
+        subgraph = model.Subgraphs(index)
+        found = Counter(
+            names[subgraph.Operators(place).OpcodeIndex()]
+            for place in range(subgraph.OperatorsLength())
         )
+        name = (subgraph.Name() or b"").decode()
+        key = name if name and name not in counts else f"{name}_{index}"
+        counts[key] = dict(sorted(found.items()))
     return counts
 
 
-def refuse_custom_operations(content: bytes) -> None:
+def _name(code: OperatorCode) -> str:
+    custom: bytes | None = code.CustomCode()
+    # Older files have the code in a field of one byte.
+    return (
+        custom.decode() if custom else _NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    )
+
+
+def refuse_custom_operations(content: Buffer) -> None:
     """Checks that a stock runtime can run the file.
 
     Raises:
         ExportError: it needs TensorFlow's own operations ("Flex"), which the LiteRT runtime does
             not carry, or other custom ones.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    custom = sorted({code.customCode.decode() for code in model.operatorCodes if code.customCode})
+    model = Model.GetRootAs(content, 0)
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    custom = sorted({code.CustomCode().decode() for code in codes if code.CustomCode()})
     if custom:
         raise ExportError(
             f"the file would need {', '.join(custom)}, which the LiteRT runtime does not have; "
@@ -66,21 +85,31 @@ def refuse_custom_operations(content: bytes) -> None:
         )
 
 
-def unrounded_bytes(content: bytes) -> int:
+def unrounded_bytes(content: Buffer) -> int:
     """Returns the bytes of large constants that no int8 or int4 tensor reads: biases, masks,
-    positions."""
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    positions.
+
+    Args:
+        content: the file; one that is mapped into memory is not read as a whole.
+    """
+    model = Model.GetRootAs(content, 0)
     rounded = set()
-    for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
-            if tensor.type in (TensorType.INT8, TensorType.INT4):
-                rounded.add(tensor.buffer)
-                details = getattr(tensor.quantization, "details", None)
-                if isinstance(details, BlockwiseQuantizationT):
-                    rounded.add(subgraph.tensors[details.scales].buffer)
+    for index in range(model.SubgraphsLength()):
+        subgraph = model.Subgraphs(index)
+        for tensor in map(subgraph.Tensors, range(subgraph.TensorsLength())):
+            if tensor.Type() not in (TensorType.INT8, TensorType.INT4):
+                continue
+            rounded.add(tensor.Buffer())
+            quantization = tensor.Quantization()
+            kind = QuantizationDetails.BlockwiseQuantization
+            if quantization is not None and quantization.DetailsType() == kind:
+                table, details = quantization.Details(), BlockwiseQuantization()
+                details.Init(table.Bytes, table.Pos)
+                rounded.add(subgraph.Tensors(details.Scales()).Buffer())
+    buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
     sizes = [
-        0 if buffer.data is None or index in rounded else len(buffer.data)
-        for index, buffer in enumerate(model.buffers)
+        0 if index in rounded else buffer.DataLength() or buffer.Size()
+        for index, buffer in enumerate(buffers)
     ]
     return sum(size for size in sizes if size >= _OUTSIDE)
 

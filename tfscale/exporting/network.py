@@ -20,7 +20,7 @@ from tfscale.exporting.held_out import held_out_of
 from tfscale.exporting.parity import compare_file, float32_copy
 from tfscale.exporting.readmes import text_readme
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.rounded import numbers_in_place
+from tfscale.exporting.rounded import given, numbers_in_place
 from tfscale.exporting.scoring import WindowSource
 from tfscale.exporting.source import Export, HeldOut, Source, SourceKind, TFLiteSource
 from tfscale.exporting.tflite import (
@@ -155,7 +155,7 @@ class TextSource(TFLiteSource):
     def write(self, file: IO[bytes], config: ExportConfig) -> None:
         extra = embed_signature if config.embedding else None
         numbers = {} if self._rounded is None else self._rounded.numbers
-        with numbers_in_place(self.network, lambda weight: numbers.get(weight.path)):
+        with numbers_in_place(self.network, given(numbers)):
             write_tflite(file, self.network, config.quantize, config.prefill_lengths, extra)
 
     def compare_tflite(self, export: Export[Source], checks: Checks) -> Report:

@@ -14,6 +14,7 @@ tight for int4 too; perplexity is compared with that of the network itself.
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from mmap import ACCESS_READ, mmap
 from types import MappingProxyType
 from typing import cast
 
@@ -34,7 +35,7 @@ from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import Limits, keeps_weights, limits_of, relative_change
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.rounded import numbers_in_place, rounded_in_place
+from tfscale.exporting.rounded import given, numbers_in_place, rounded_in_place
 from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
@@ -103,7 +104,7 @@ def compare_file(
         states = states_of(windows) if embedding else []
         if as_stored:
             # The numbers that were chosen are in the file as they are: they round to themselves.
-            stack.enter_context(numbers_in_place(exact, lambda weight: chosen.get(weight.path)))
+            stack.enter_context(numbers_in_place(exact, given(chosen)))
             stack.enter_context(rounded_in_place(exact, quantize))
             windows = Windows(exact, stream, *ends)
         rounded_perplexity = windows.score.perplexity
@@ -133,10 +134,8 @@ def compare_file(
         if embedding:
             compare_embeddings(checks, folder, windows, states, limits)
     path = os.path.join(folder, "model.tflite")
-    with open(path, "rb") as file:
-        content = file.read()
-    counts, others = operations(content), unrounded_bytes(content)
-    del content
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        counts, others = operations(content), unrounded_bytes(content)
     sizes = sizes_of(network, quantize, path)
     check_size(checks, sizes, counts, others, scale_bytes(network, quantize), quantize, converted)
     return {
