@@ -1,5 +1,6 @@
 """GGUF files read back: by the package `gguf`, by NumPy, and by the commands."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -172,7 +173,7 @@ def test_an_export_is_compared_and_described(quantize, stored, tmp_path, monkeyp
 
 
 def test_a_chat_template_is_in_the_file(tmp_path):
-    tokenizer = pieces()
+    tokenizer = copy.copy(pieces())
     template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
     named = [{"name": "default", "template": template}, {"name": "tool_use", "template": "x"}]
     tokenizer.original = {"tokenizer_config.json": json.dumps({"chat_template": named}).encode()}

@@ -101,7 +101,7 @@ def test_stored_bytes_by_hand():
     network = make_network("lstm")
     assert parameter_count(network.config) == matrices + 128
     assert stored_bytes(network, "none") == 4 * (matrices + 128)
-    assert stored_bytes(network, "float16") == 2 * (matrices + 128)
+    assert stored_bytes(network, "float16") == 2 * matrices + 4 * 128
     assert stored_bytes(network, "int8") == matrices + 4 * 128
 
 

@@ -18,7 +18,7 @@ from tfscale.exporting.comparison import LogitGaps, compare_choices, completed
 from tfscale.exporting.limits import limits_of, relative_change
 from tfscale.exporting.parity import float32_copy
 from tfscale.exporting.report import Checks, Report
-from tfscale.exporting.rounded import rounded_in_place
+from tfscale.exporting.rounded import in_type, numbers_in_place
 from tfscale.exporting.safetensors_file import checkpoint_files
 from tfscale.exporting.windows import Windows
 from tfscale.models.hub import backbone_of
@@ -73,7 +73,7 @@ def compare_hub_folder(
         stack.enter_context(np.errstate(invalid="ignore", over="ignore"))
         if quantize == "none" and writer.read_back_as != "none":
             # It computes with rounded numbers, and so does what it is compared with.
-            stack.enter_context(rounded_in_place(reference, writer.read_back_as))
+            stack.enter_context(numbers_in_place(reference, in_type(writer.read_back_as)))
             by += f", in {writer.read_back_as} as it reads all of this architecture"
         windows = Windows(reference, np.asarray(held_out, np.int32), *ends)
         size = windows.reference.config.vocabulary_size

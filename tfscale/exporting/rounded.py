@@ -60,6 +60,16 @@ def given(numbers: Mapping[str, np.ndarray]) -> Callable[[keras.Variable], MadeF
     return of
 
 
+def in_type(dtype: str) -> Callable[[keras.Variable], MadeFrom | None]:
+    """Returns what `numbers_in_place` takes, of all weights rounded to a type of NumPy."""
+
+    def of(weight: keras.Variable) -> MadeFrom | None:
+        rounds = np.dtype(weight.dtype) == np.float32
+        return (lambda own: np.asarray(own).astype(dtype).astype("float32")) if rounds else None
+
+    return of
+
+
 @contextlib.contextmanager
 def numbers_in_place(
     network: keras.Model, numbers: Callable[[keras.Variable], MadeFrom | None]
@@ -93,6 +103,7 @@ def numbers_in_place(
             # A second Ctrl-C would leave some of them changed.
             with signals_wait():
                 for weight, values in kept:
+                    give_back(weight)
                     hand_over(weight, np.asanyarray(values))
 
 

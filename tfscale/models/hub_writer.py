@@ -9,11 +9,11 @@ Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K wi
 
 import abc
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from keras.layers import Layer
 
-from tfscale.config import Quantization, TransformerConfig
+from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models.hub_parts import Allowed, obstacles, scaling_of
@@ -34,7 +34,7 @@ class HubWriter(abc.ABC):
         summary: the models that have the architecture, for messages.
         architecture: the class of transformers.
         parts: the values of each part of `hub_parts.LLAMA_PARTS` that the architecture has.
-        read_back_as: the recipe by which keras-hub rounds what it reads; "none" where it does not.
+        read_back_as: the type to which keras-hub rounds all that it reads, if it does.
         words: the regular expression by which transformers cuts a text into words with this
             architecture, whatever tokenizer.json says; empty where that decides.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
@@ -44,7 +44,7 @@ class HubWriter(abc.ABC):
     summary: ClassVar[str]
     architecture: ClassVar[str]
     parts: ClassVar[Mapping[str, Allowed]]
-    read_back_as: ClassVar[Quantization] = "none"
+    read_back_as: ClassVar[Literal["none", "float16"]] = "none"
     words: ClassVar[str] = ""
     scale_offset: ClassVar[float] = 0.0
 
