@@ -72,7 +72,7 @@ def with_gradients(function, *inputs):
     return [output, *tape.gradient(output, inputs, output_gradients=upstream)]
 
 
-CASES = [
+ROWS = [
     *[("short", "heads"), ("short", "few key heads"), ("short", "window"), ("long", "soft cap")],
     *[("long", "heads"), (None, "heads"), (None, "window of one")],
 ]
@@ -81,8 +81,8 @@ CASES = [
 @pytest.mark.parametrize(
     "name, case, xla",
     slow_but(
-        [(*case, xla) for case in CASES for xla in (False, True)],
-        *((*case, False) for case in CASES[1:4]),
+        [(*case, xla) for case in ROWS for xla in (False, True)],
+        *((*case, False) for case in ROWS[1:4]),
         ("short", "window", True),
         (None, "window of one", False),
     ),
