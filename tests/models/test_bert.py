@@ -175,7 +175,7 @@ def test_gaps_are_filled_from_both_sides(trained, monkeypatch):
     other[4] = (other[4] + 1) % run.tokenizer.vocabulary_size
     # The logits for a token do not depend on it, and those for all others do.
     changed = np.abs(run.network.cloze_logits(other) - logits).max(-1)
-    assert changed[3] == 0 and (changed[[0, 1, 2, 4, 5, 8]] > 1e-6).all()
+    assert changed[3] < 1e-5 < changed[[0, 1, 2, 4, 5, 8]].min()
 
 
 def test_what_it_cannot_do_is_told(trained, tmp_path):
