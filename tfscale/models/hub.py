@@ -29,6 +29,8 @@ from tfscale.registry import HUB_READERS
 
 _COMPARED = (2, 24)
 """Rows and tokens on which a network is compared with what it was made of."""
+_FEWEST = 12
+"""Tokens of each text whose logits are compared, however large the vocabulary is."""
 _LOGITS = 1 << 23
 """Logits that are compared, beside those of the fewest tokens."""
 _TOLERANCE = 1e-3
@@ -193,7 +195,7 @@ def _compared_tokens(config: TransformerConfig) -> tuple[np.ndarray, np.ndarray]
     length = min(config.sequence_length, max(_COMPARED[1], 2 * config.attention_window + 2), 512)
     shape = (_COMPARED[0], length)
     ids = np.random.default_rng(0).integers(0, config.vocabulary_size, shape).astype(np.int32)
-    count = max(_COMPARED[1], _LOGITS // (_COMPARED[0] * config.vocabulary_size))
+    count = max(_FEWEST, _LOGITS // (_COMPARED[0] * config.vocabulary_size))
     return ids, np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int32))
 
 

@@ -71,9 +71,12 @@ def import_(
     if tokenizer is not None and tokenizer_from:
         raise ConfigError("tokenizer and tokenizer_from both name a tokenizer; give one of them")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
-    # Before the weights, whose reading takes longer, and so that theirs is gone meanwhile.
-    ours = _ours(source, tokenizer, tokenizer_from, stop_tokens)
+    # Before the weights, whose reading takes longer.
+    if tokenizer_from:
+        ours = with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
     backbone = backbone_of(source)
+    if not tokenizer_from:
+        ours = _ours(source, tokenizer, stop_tokens)
     network = from_keras_hub(
         backbone,
         sequence_length,
@@ -98,11 +101,8 @@ def import_(
     return summary
 
 
-def _ours(
-    source: str | keras.Model, tokenizer: object, tokenizer_from: str, stop_tokens: Sequence[str]
-) -> Tokenizer:
-    if tokenizer_from:
-        return with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
+def _ours(source: str | keras.Model, tokenizer: object, stop_tokens: Sequence[str]) -> Tokenizer:
+    """Makes the run's tokenizer of keras-hub's, which is gone before weights are copied."""
     if tokenizer is not None:
         return tokenizer_of(tokenizer, stop_tokens)
     ours = tokenizer_of(_their_tokenizer(source), stop_tokens)
