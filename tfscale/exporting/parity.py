@@ -20,6 +20,7 @@ from typing import cast
 
 import numpy as np
 
+from tfscale.compat.memory import give_memory_back
 from tfscale.config import Quantization
 from tfscale.device import DeviceModel, load
 from tfscale.device.bench import Benchmark
@@ -131,6 +132,7 @@ def compare_file(
                 _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
                 speed = model.benchmark(tokens=64)
             del model
+            give_memory_back()
         if embedding:
             compare_embeddings(checks, folder, windows, states, limits)
     path = os.path.join(folder, "model.tflite")

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfscale.compat.handed_over import give_back, hand_over, to_hand_over
 from tfscale.compat.keras_weights import StoredValues
+from tfscale.compat.memory import give_memory_back
 from tfscale.config import Quantization
 from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.launching.interruption import signals_wait
@@ -98,6 +99,7 @@ def numbers_in_place(
                 kept.append((weight, values))
                 give_back(weight)
                 hand_over(weight, make(values))
+            give_memory_back()
             yield
         finally:
             # A second Ctrl-C would leave some of them changed.

@@ -17,6 +17,7 @@ import numpy as np
 
 from tfscale.compat import keras_hub as hub
 from tfscale.compat.keras_weights import assign_rows, put_on_disk, weights_from_files
+from tfscale.compat.memory import give_memory_back
 from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
@@ -84,6 +85,7 @@ def from_keras_hub(
         with weights_from_files():
             network = TransformerLM(config)
             reader.read(network)
+    give_memory_back()
     _check_same(network, type(backbone), ids, places, expected)
     if precision == "float32":
         return network
