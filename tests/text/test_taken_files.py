@@ -160,14 +160,19 @@ def test_templates_of_chats(files, templates):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("chat_template.jinja", b"\xff", "chat_template.jinja cannot be read: .*utf-8"),
-        ("tokenizer_config.json", b"{", "tokenizer_config.json cannot be read"),
-        ("tokenizer_config.json", b'{"chat_template": 7}', "has no text for a chat_template"),
-        ("tokenizer_config.json", b'{"chat_template": ["a"]}', "has no text for a chat_template"),
+        ("chat_template.jinja", b"\xff", "chat_template.jinja is no text in UTF-8: .*utf-8"),
+        ("tokenizer_config.json", b"{", "tokenizer_config.json is not JSON"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json is not a JSON object"),
+        ("tokenizer_config.json", b'{"chat_template": 7}', "has chat_template=.*expected a text"),
+        (
+            "tokenizer_config.json",
+            b'{"chat_template": ["a"]}',
+            "has chat_template=.*expected a text",
+        ),
         (
             "tokenizer_config.json",
             b'{"chat_template": [{"name": "default"}]}',
-            "has no text for a chat_template",
+            "has chat_template=.*expected a text",
         ),
     ],
 )

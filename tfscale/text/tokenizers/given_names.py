@@ -45,8 +45,10 @@ def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
     Example:
         names_in({"tokenizer_config.json": b'{"eos_token": "</s>"}'}, "llama").end    # "</s>"
     """
-    config = _read(files, "special_tokens_map.json", folder) | _read(files, CONFIG_FILE, folder)
-    ends = _read(files, GENERATION_FILE, folder).get("eos_token_id")
+    config = json_object(files, "special_tokens_map.json", folder) | json_object(
+        files, CONFIG_FILE, folder
+    )
+    ends = json_object(files, GENERATION_FILE, folder).get("eos_token_id")
     ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(id) is int for id in ids):
         raise TokenizerError(
@@ -58,7 +60,7 @@ def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
         _text(config, ("eos_token", "sep_token"), folder),
         starts if isinstance(starts, bool) else None,
         tuple(ids),
-        _read(files, "added_tokens.json", folder),
+        json_object(files, "added_tokens.json", folder),
     )
 
 
@@ -79,7 +81,17 @@ def end_among(pieces: Iterable[str], path: str) -> str:
     return found[0]
 
 
-def _read(files: Mapping[str, bytes], name: str, folder: str) -> JsonObject:
+def json_object(files: Mapping[str, bytes], name: str, folder: str) -> JsonObject:
+    """Returns the JSON object that is the content of a file; an empty one where there is no file.
+
+    Args:
+        files: content by name.
+        name: of the file.
+        folder: for the error.
+
+    Raises:
+        TokenizerError: it is not JSON, or no object.
+    """
     if name not in files:
         return {}
     try:

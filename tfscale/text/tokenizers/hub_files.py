@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping
 
 from tfscale.errors import ExportError, TokenizerError
-from tfscale.files.json_text import JsonObject, parse_json
+from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.text.tokenizers.base import Tokenizer
-from tfscale.text.tokenizers.given_names import CONFIG_FILE
+from tfscale.text.tokenizers.given_names import CONFIG_FILE, json_object
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 
@@ -28,7 +28,6 @@ ORIGINALS = (
     "chat_template.json",
 )
 """Files of a folder of Hugging Face that belong to its tokenizer."""
-_TEMPLATE = ("name", "template")
 
 
 def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
@@ -102,35 +101,32 @@ def chat_templates(tokenizer: Tokenizer) -> dict[str, str]:
     `tokenizer_config.json`.
 
     Raises:
-        TokenizerError: a file in which they are cannot be read, or has something else there.
+        TokenizerError: a file in which they are is no text, or has something else there.
 
     Example:
         chat_templates(load_tokenizer("SmolLM2-135M-Instruct"))["default"]
     """
-    given = tokenizer.given_files()
-    try:
-        if TEMPLATE_FILE in given:
+    given, folder = tokenizer.given_files(), "tokenizer/original"
+    if TEMPLATE_FILE in given:
+        try:
             return {"default": given[TEMPLATE_FILE].decode()}
-        config = parse_json(given.get(CONFIG_FILE, b"{}"))
-    except ValueError as error:
-        raise TokenizerError(
-            f"the tokenizer's {TEMPLATE_FILE if TEMPLATE_FILE in given else CONFIG_FILE} cannot be"
-            f" read: {error}"
-        ) from error
-    found = config.get("chat_template") if isinstance(config, dict) else None
-    if isinstance(found, str):
-        return {"default": found}
-    named: dict[str, str] = {}
-    for one in found if isinstance(found, list) else [found]:
-        if one is None:
-            continue
-        name, template = (one.get(key) if isinstance(one, dict) else None for key in _TEMPLATE)
-        if not isinstance(name, str) or not isinstance(template, str):
+        except UnicodeDecodeError as error:
             raise TokenizerError(
-                f"the tokenizer's {CONFIG_FILE} has no text for a chat_template; expected one, or a"
-                " list of objects with name and template"
-            )
-        named[name] = template
+                f"{folder}/{TEMPLATE_FILE} is no text in UTF-8: {error}"
+            ) from error
+    found = json_object(given, CONFIG_FILE, folder).get("chat_template")
+    if not found:
+        return {}
+    entries = found if isinstance(found, list) else [{"name": "default", "template": found}]
+    try:
+        named = {entry["name"]: entry["template"] for entry in entries}
+    except (KeyError, TypeError):
+        named = {}
+    if not named or not all(isinstance(text, str) for pair in named.items() for text in pair):
+        raise TokenizerError(
+            f"{folder}/{CONFIG_FILE} has chat_template={found!r}; expected a text, or a list of"
+            " objects with name and template"
+        )
     return named
 
 
