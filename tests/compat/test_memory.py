@@ -6,12 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.resident import resident
 from tfscale.compat.memory import give_memory_back
-
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc")

@@ -81,6 +81,9 @@ def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):
     if quantize != "none":
         # A recipe that changed nothing would not have been applied.
         assert found["perplexity_change (xnnpack)"] > 1e-6
+        after, rounded = (report["perplexity"][name] for name in ("file", "keras_rounded"))
+        change = abs(after / rounded - 1)
+        assert found["perplexity_change_from_rounded (xnnpack)"] == pytest.approx(change, abs=1e-12)
     assert report["sizes"]["file_bytes"] > report["sizes"]["gzip_bytes"] > 1000
     assert report["speed"]["decode_tokens_per_second"] > 0
     assert len(report["operations"]) == (3 if family == "transformer" else 1)

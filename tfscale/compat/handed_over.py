@@ -40,7 +40,7 @@ def hand_over(variable: keras.Variable, value: Any) -> tf.Tensor:
         variable: one that lies on a device by itself; of another, `assign` is called.
         value: of the variable's shape.
     """
-    if not give_back(variable):
+    if not release(variable):
         return variable.assign(value)
     inner: Any = variable
     tensor = _tensor(inner, value)
@@ -48,7 +48,7 @@ def hand_over(variable: keras.Variable, value: Any) -> tf.Tensor:
     return tensor
 
 
-def give_back(variable: keras.Variable) -> bool:
+def release(variable: keras.Variable) -> bool:
     """Gives back the memory of a variable, which has no value until it gets another.
 
     Returns:

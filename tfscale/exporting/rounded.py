@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.handed_over import give_back, hand_over, to_hand_over
+from tfscale.compat.handed_over import hand_over, release, to_hand_over
 from tfscale.compat.keras_weights import StoredValues
 from tfscale.compat.memory import give_memory_back
 from tfscale.config import Quantization
@@ -97,7 +97,7 @@ def numbers_in_place(
                 with scratch_writes():
                     values = StoredValues(weight, os.path.join(folder, str(len(kept))))
                 kept.append((weight, values))
-                give_back(weight)
+                release(weight)
                 hand_over(weight, make(values))
             give_memory_back()
             yield
@@ -105,7 +105,7 @@ def numbers_in_place(
             # A second Ctrl-C would leave some of them changed.
             with signals_wait():
                 for weight, values in kept:
-                    give_back(weight)
+                    release(weight)
                     hand_over(weight, np.asanyarray(values))
 
 
