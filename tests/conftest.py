@@ -13,6 +13,7 @@ import signal
 import sys
 import types
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,17 @@ class _TwoDevicesFinder(importlib.abc.MetaPathFinder):
 
 if "tensorflow" not in sys.modules:
     sys.meta_path.insert(0, _TwoDevicesFinder())
+
+
+def pytest_configure() -> None:
+    """Refuses two test files of one name at once: pytest imports one of them alone, and workers find out at the end."""
+    files: dict[str, Path] = {}
+    for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+        other = files.setdefault(path.name, path)
+        if other is not path:
+            raise pytest.UsageError(
+                f"two test files have one name: {other} and {path}; rename one of them"
+            )
 
 
 def pytest_collection_finish() -> None:
