@@ -2,7 +2,8 @@
 
 Such a network is sure of each token, so that rounding costs it little: a perplexity of 1.1 stays
 within 0.6 % in int4_all. The deeper it is, the less does one layer matter: of 30, one without its
-feed-forward product is not told from a right one.
+feed-forward product changes the logits by less than rounding does. The float32 copy of a file shows
+it.
 """
 
 import dataclasses
@@ -94,6 +95,28 @@ def without_some_products(network):
     return other
 
 
+def without_one_product(network):
+    other = copy_of(network)
+    kernel = other.blocks[len(other.blocks) // 2].contract.kernel
+    kernel.assign(kernel * 0)
+    return other
+
+
+def with_two_rows_swapped(network):
+    other = copy_of(network)
+    kernel = other.blocks[-1].expand.kernel
+    kernel.assign(kernel.numpy()[[1, 0, *range(2, kernel.shape[0])]])
+    return other
+
+
+def with_neighbours_swapped(network):
+    other = copy_of(network)
+    middle = len(other.blocks) // 2
+    for place in (0, 1):
+        other.blocks[middle + place].set_weights(network.blocks[middle + 1 - place].get_weights())
+    return other
+
+
 def in_reverse(network):
     other = copy_of(network)
     for block, own in zip(other.blocks, network.blocks[::-1], strict=True):
@@ -108,6 +131,9 @@ def turned_otherwise(network):
 
 DAMAGES = {
     "every fourth product is missing": without_some_products,
+    "one product is missing": without_one_product,
+    "two rows of a matrix are swapped": with_two_rows_swapped,
+    "two neighbours are swapped": with_neighbours_swapped,
     "layers come in reverse order": in_reverse,
     "rotary positions have another base": turned_otherwise,
     "norms have another epsilon": lambda network: copy_of(network, norm_epsilon=0.1),

@@ -28,6 +28,8 @@ class LogitGaps:
         limits: how far they may differ.
         by: what computed the file, in brackets in the names of the checks; empty for none.
 
+    Its `tokens` are those that were added so far.
+
     Example:
         gaps = LogitGaps(windows, limits, "keras-hub")
         for ids, targets, expected in windows.whole():
@@ -36,13 +38,15 @@ class LogitGaps:
     """
 
     def __init__(self, windows: Windows, limits: Limits, by: str = ""):
-        self._spread, self._tokens, self._limits = windows.spread, windows.score.tokens, limits
+        self._spread, self._limits = windows.spread, limits
+        self.tokens = 0
         self._by = f" ({by})" if by else ""
         self._largest: list[np.ndarray] = []
         self._total, self._squares, self._same, self._nll = 0.0, 0.0, 0, 0.0
 
     def add(self, logits: np.ndarray, expected: np.ndarray, targets: np.ndarray) -> None:
         """Adds some tokens: logits of the file (N, V) and of the network (N, V), targets (N,)."""
+        self.tokens += len(targets)
         gap = np.abs(difference(logits, expected))
         self._largest.append(gap.max())
         self._total += float(gap.mean(axis=-1).sum())
@@ -53,14 +57,14 @@ class LogitGaps:
     def finish(self, checks: Checks) -> float:
         """Adds the checks of all tokens; returns the file's perplexity."""
         limits, by = self._limits, self._by
-        relative = float(np.sqrt(self._squares / self._tokens)) / self._spread
+        relative = float(np.sqrt(self._squares / self.tokens)) / self._spread
         most = largest_allowed(limits, self._spread)
         # NaN stays NaN here, and is within no limit.
         checks.add(f"max_logit_difference{by}", float(np.max(self._largest)), "<=", most)
-        checks.add(f"mean_logit_difference{by}", self._total / self._tokens, "<=", None)
+        checks.add(f"mean_logit_difference{by}", self._total / self.tokens, "<=", None)
         checks.add(f"relative_logit_error{by}", relative, "<=", limits.relative_logit_error)
-        checks.add(f"top1_agreement{by}", self._same / self._tokens, ">=", limits.top1_agreement)
-        return Score(self._nll, self._tokens).perplexity
+        checks.add(f"top1_agreement{by}", self._same / self.tokens, ">=", limits.top1_agreement)
+        return Score(self._nll, self.tokens).perplexity
 
 
 def largest_allowed(limits: Limits, spread: float) -> float | None:

@@ -25,7 +25,7 @@ from ai_edge_litert.schema_py_generated import (
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.errors import ExportError
-from tfscale.exporting.streamed import StreamedWeight
+from tfscale.exporting.streamed import Streamed
 
 Buffer = bytes | bytearray | mmap.mmap
 _NAMES = {code: name for name, code in vars(BuiltinOperator).items() if isinstance(code, int)}
@@ -173,7 +173,7 @@ def write_to(file: IO[bytes], model: ModelT) -> None:
 
     Args:
         file: is written from its beginning on.
-        model: the data of its buffers may be `StreamedWeight`s, which are computed on the way.
+        model: the data of its buffers may be `Streamed`, which are computed on the way.
     """
     outside = {}
     for index, buffer in enumerate(model.buffers):
@@ -183,7 +183,7 @@ def write_to(file: IO[bytes], model: ModelT) -> None:
             outside[index] = buffer.data
             # Any number that is not the default adds the field.
             buffer.data, buffer.offset, buffer.size = None, 1, 1
-        elif isinstance(buffer.data, StreamedWeight):
+        elif isinstance(buffer.data, Streamed):
             buffer.data = np.frombuffer(b"".join(buffer.data.parts()), np.uint8)
     content = flatbuffer_utils.convert_object_to_bytearray(model)
     packed = Model.GetRootAs(content, 0)
@@ -196,7 +196,7 @@ def write_to(file: IO[bytes], model: ModelT) -> None:
     file.write(content)
     for index, data in outside.items():
         file.write(b"\0" * (places[index] - file.tell()))
-        if isinstance(data, StreamedWeight):
+        if isinstance(data, Streamed):
             for part in data.parts():
                 file.write(part)
         else:

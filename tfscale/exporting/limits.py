@@ -25,8 +25,8 @@ they are initialised and of standard deviation 0.15. Limit / measured error, by 
 The rows of 30 and 18 layers come from an earlier run with a similar text. The factor of three was
 chosen by looking at these very shapes, so the table shows how much room it leaves and is no
 independent test of the formula. The estimate is an upper one for deep networks that add small parts
-to their stream (30 layers as initialised: 1/40 of the limit); what damage below such a limit does
-is left to the perplexity check.
+to their stream (30 layers as initialised: 1/40 of the limit); damage below such a limit shows in
+the float32 copy of the file, whose limits do not grow (`tfscale.exporting.dequantized`).
 """
 
 import math
@@ -101,6 +101,24 @@ def limits_of(
     error = _MARGIN * noise(_ACTIVATION_BITS, width) * math.sqrt(products * (1 + converted))
     # Activations are int8 in each of these recipes.
     return Limits(None, error, 0.98, perplexity, recipe("int8").perplexity_change, 2 * error)
+
+
+def float32_copy_limits(
+    network: keras.Model | CachedModel, quantize: Quantization, converted: bool
+) -> Limits:
+    """Returns the limits of the float32 copy of a file with rounded weights.
+
+    They are those of a float32 file. The converter folds a factor that follows or precedes a
+    product into the weights of somebody else's network. It goes through the rounding with one scale
+    per row, and not through the coarse scales of blocks.
+
+    Args:
+        network: the network.
+        quantize: a recipe that rounds.
+        converted: the network is not one of ours.
+    """
+    folded = converted and bool(recipe(quantize).blocks_in)
+    return limits_of(network, quantize if folded else "none")
 
 
 def noise(bits: int, width: int) -> float:

@@ -9,6 +9,10 @@ phones use, and without them. A file that fails is not written.
 What a recipe does on purpose, rounding the weights, is kept apart from what must not happen: logits
 and tokens are compared with those of the network with rounded weights, so that their limits are
 tight for int4 too; perplexity is compared with that of the network itself.
+
+Products with rounded weights round what they are given, and how much that may change grows with the
+number of layers. So a file of such weights is compared a third time, by a copy in float32
+(`tfscale.exporting.dequantized`), whose limits are those of a float32 file at any depth.
 """
 
 import contextlib
@@ -22,8 +26,10 @@ import numpy as np
 
 from tfscale.compat.memory import give_memory_back
 from tfscale.config import Quantization
-from tfscale.device import DeviceModel, load
+from tfscale.device import load
 from tfscale.device.bench import Benchmark
+from tfscale.device.decoder import LiteRTDecoder
+from tfscale.device.turns import Turn
 from tfscale.exporting.comparison import (
     LogitGaps,
     compare_completion,
@@ -32,14 +38,22 @@ from tfscale.exporting.comparison import (
     largest_allowed,
 )
 from tfscale.exporting.converter import silence
+from tfscale.exporting.dequantized import write_dequantized
 from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
-from tfscale.exporting.limits import Limits, keeps_weights, limits_of, relative_change
+from tfscale.exporting.limits import (
+    Limits,
+    float32_copy_limits,
+    keeps_weights,
+    limits_of,
+    relative_change,
+)
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.rounded import given, numbers_in_place, rounded_in_place
 from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
+from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
@@ -50,6 +64,9 @@ from tfscale.text.tokenizers import Tokenizer
 _REPEATED_TOKENS = 64
 _AFTER_PROMPT = 3
 """Tokens decoded after each prompt: pads left in the cache would change them."""
+_FLOAT32_COPY = "float32 copy"
+_COPY_TOKENS = 256
+"""Tokens by which the copy is compared, and the rest of their window."""
 
 
 def compare_file(
@@ -89,6 +106,7 @@ def compare_file(
     Raises:
         ExportError: the runtime refuses the file.
     """
+    path = os.path.join(folder, "model.tflite")
     stream = np.asarray(held_out, np.int32)
     ends = tokenizer.end_id, tokenizer.start_id, document_mask
     exact = float32_copy(network)
@@ -113,7 +131,8 @@ def compare_file(
         for kernels in ("xnnpack", "plain"):
             with silence():
                 model = load(folder, threads=threads, xnnpack=kernels == "xnnpack")
-            perplexities[kernels] = _compare_logits(checks, kernels, windows, model, limits)
+            decoder = model.decoder()
+            perplexities[kernels] = _compare_logits(checks, kernels, windows, decoder, limits)
             change = relative_change(perplexities[kernels], keras_perplexity)
             # What learned from text may predict it better than the network does.
             if chosen and perplexities[kernels] < keras_perplexity:
@@ -124,18 +143,20 @@ def compare_file(
                 checks.add(
                     f"perplexity_change_from_rounded ({kernels})", change, "<=", limits.from_rounded
                 )
-            _compare_prompts(checks, kernels, windows, model, limits)
+            _compare_prompts(checks, kernels, windows, decoder, limits)
             received, _ = greedy(model.decoder(), expected.prompt, len(expected.tokens))
             compare_completion(checks, expected, received, windows.spread, limits, kernels)
             completions[kernels] = received
             if kernels == "xnnpack":
                 _compare_tokenizers(checks, tokenizer, model.tokenizer, held_out)
                 speed = model.benchmark(tokens=64)
-            del model
+            del model, decoder
             give_memory_back()
+        if recipe(quantize).rounds:
+            exactly = float32_copy_limits(network, quantize, converted)
+            _compare_float32_copy(checks, windows, path, exactly)
         if embedding:
             compare_embeddings(checks, folder, windows, states, limits)
-    path = os.path.join(folder, "model.tflite")
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         counts, others = operations(content), unrounded_bytes(content)
     sizes = sizes_of(network, quantize, path)
@@ -169,13 +190,36 @@ def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     return copy
 
 
+def _compare_float32_copy(checks: Checks, windows: Windows, path: str, limits: Limits) -> None:
+    """Compares the numbers and operations of a file of rounded weights, without the rounding of
+    what products are given."""
+    with scratch_folder("tfscale-export-") as scratch:
+        copy = os.path.join(scratch, "model.tflite")
+        with scratch_writes(), open(copy, "wb") as file:
+            write_dequantized(file, path)
+        with silence():
+            decoder = LiteRTDecoder(copy)
+        _compare_logits(checks, _FLOAT32_COPY, windows, decoder, limits, _COPY_TOKENS)
+        _compare_prompts(checks, _FLOAT32_COPY, windows, decoder, limits)
+        del decoder
+    give_memory_back()
+
+
 def _compare_logits(
-    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
+    checks: Checks,
+    by: str,
+    windows: Windows,
+    decoder: LiteRTDecoder | Turn,
+    limits: Limits,
+    tokens: int | None = None,
 ) -> float:
-    """Reads each window token by token; returns the file's perplexity."""
-    decoder, gaps = model.decoder(), LogitGaps(windows, limits, kernels)
+    """Reads each window, or the first `tokens` and what belongs to their window, token by token;
+    returns the file's perplexity."""
+    gaps = LogitGaps(windows, limits, by)
     first: list[np.ndarray] = []
     for part in windows.parts():
+        if tokens is not None and part.begins and gaps.tokens >= tokens:
+            break
         if part.begins:
             decoder.reset()
         logits = np.stack([decoder.feed([int(token)]) for token in part.ids])
@@ -188,15 +232,14 @@ def _compare_logits(
         for token, logits in zip(repeated, first, strict=True)
     ]
     perplexity = gaps.finish(checks)
-    checks.add(f"second_run_difference ({kernels})", float(np.max(again)), "==", 0.0)
+    checks.add(f"second_run_difference ({by})", float(np.max(again)), "==", 0.0)
     return perplexity
 
 
 def _compare_prompts(
-    checks: Checks, kernels: str, windows: Windows, model: DeviceModel, limits: Limits
+    checks: Checks, by: str, windows: Windows, decoder: LiteRTDecoder | Turn, limits: Limits
 ) -> None:
     """Reads prompts that fill a prefill call, that leave pads in it, and that fill the context."""
-    decoder = model.decoder()
     lengths = decoder.prefill_lengths
     if not lengths:
         return
@@ -214,10 +257,8 @@ def _compare_prompts(
     largest = float(np.abs(gaps).max())
     relative = float(np.sqrt(np.square(gaps).mean())) / windows.spread
     most = largest_allowed(limits, windows.spread)
-    checks.add(f"prompt_max_logit_difference ({kernels})", largest, "<=", most)
-    checks.add(
-        f"prompt_relative_logit_error ({kernels})", relative, "<=", limits.relative_logit_error
-    )
+    checks.add(f"prompt_max_logit_difference ({by})", largest, "<=", most)
+    checks.add(f"prompt_relative_logit_error ({by})", relative, "<=", limits.relative_logit_error)
 
 
 def _compare_tokenizers(

@@ -3,6 +3,7 @@
 Shapes: F rows of the stored matrix, D its columns, which products sum over; K blocks of a row.
 """
 
+import abc
 from collections.abc import Iterator
 
 import keras
@@ -19,7 +20,19 @@ _LEAST = 1e-9
 """Least magnitude by which litert-quantizer scales, so that no scale is 0."""
 
 
-class StreamedWeight:
+class Streamed(abc.ABC):
+    """A constant of a file whose bytes are computed while it is written."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of bytes."""
+
+    @abc.abstractmethod
+    def parts(self) -> Iterator[bytes]:
+        """Returns the bytes, part by part."""
+
+
+class StreamedWeight(Streamed):
     """A matrix or table in float32, float16, int8 with a scale per row, or int4 with one per block.
 
     The file's rows are a table's own; those of a kernel are its columns, as products of the runtime
