@@ -14,6 +14,7 @@ from tfscale.models.recipe import block_of
 from tfscale.models.weight_formats import (
     WeightFormat,
     fake_quantize,
+    knows_formats,
     store,
     stored_bytes,
     weight_formats,
@@ -136,6 +137,28 @@ def test_formats_of_an_lstm_and_of_a_users_model():
     assert sorted(bits.values()) == [4, 4, 4, 8, 32, 32]
     own = keras.Sequential([keras.Input((8, 4)), keras.layers.Conv1D(3, 2), keras.layers.Dense(5)])
     assert {form.bits for form in weight_formats(own, "int8").values()} == {8, 32}
+
+
+class Transposed(keras.layers.Dense):
+    def call(self, inputs):
+        return inputs @ tf.transpose(self.kernel)
+
+
+def test_whose_formats_are_known():
+    layers = keras.layers
+
+    def known(*parts, dtype="float32"):
+        return knows_formats(keras.Sequential([keras.Input((4,), dtype=dtype), *parts]))
+
+    assert known(layers.Dense(4))
+    assert knows_formats(build_network(LSTMConfig(vocabulary_size=9, hidden_dim=8)))
+    assert not known(Transposed(4))
+    assert not known(layers.SpectralNormalization(layers.Dense(4)))
+    assert not known(layers.Lambda(lambda x: x, output_shape=(4,)), layers.Dense(4))
+    for masked in (False, True):
+        table = layers.Embedding(9, 4, mask_zero=masked)
+        assert known(table, layers.LSTM(4), dtype="int32") == (not masked)
+        assert known(table, layers.GlobalAveragePooling1D(), dtype="int32")
 
 
 def test_block_sizes():

@@ -9,7 +9,9 @@ many layers there are: a wrong number, a lost operation or two rows in each othe
 Shapes: F rows of a stored matrix, D its columns.
 """
 
+import contextlib
 import mmap
+import os
 from collections.abc import Iterator
 from typing import IO
 
@@ -25,6 +27,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tfscale.exporting.flatbuffer import write_to
 from tfscale.exporting.streamed import Streamed
+from tfscale.files.description import METADATA_FILE
+from tfscale.files.paths import read_json, sha256_file, write_json
+from tfscale.files.scratch import scratch_folder, scratch_writes
 
 _CODES = {TensorType.INT8, TensorType.INT4}
 _PART = 1 << 20
@@ -115,3 +120,26 @@ class DequantizedWeight(Streamed):
         packed = self._codes[start // 2 : end // 2].view(np.int8)
         # The first code of a byte is its lower half; shifts keep the sign.
         return np.stack([(packed << 4) >> 4, packed >> 4], axis=-1).reshape(-1)
+
+
+@contextlib.contextmanager
+def float32_copy(folder: str) -> Iterator[str]:
+    """Yields a folder like an export's, whose file computes in float32; it is removed at the end.
+
+    Args:
+        folder: holds model.tflite, model.json and what belongs to them.
+
+    Example:
+        with float32_copy("export") as copy:
+            logits = tfscale.device.load(copy).logits(ids)
+    """
+    with scratch_folder("tfscale-export-") as copy:
+        path = os.path.join(copy, "model.tflite")
+        with scratch_writes(), open(path, "wb") as file:
+            write_dequantized(file, os.path.join(folder, "model.tflite"))
+        for name in os.listdir(folder):
+            if name not in ("model.tflite", METADATA_FILE):
+                os.symlink(os.path.join(os.path.abspath(folder), name), os.path.join(copy, name))
+        description = read_json(os.path.join(folder, METADATA_FILE), "description of the file")
+        write_json(os.path.join(copy, METADATA_FILE), description | {"sha256": sha256_file(path)})
+        yield copy

@@ -38,7 +38,7 @@ import numpy as np
 from tfscale.config import Quantization
 from tfscale.models.cached_model import CachedModel
 from tfscale.models.recipe import recipe
-from tfscale.models.weight_formats import weight_formats
+from tfscale.models.weight_formats import knows_formats, weight_formats
 
 _MARGIN = 3.0
 _ACTIVATION_BITS = 8
@@ -108,17 +108,18 @@ def float32_copy_limits(
 ) -> Limits:
     """Returns the limits of the float32 copy of a file with rounded weights.
 
-    They are those of a float32 file. The converter folds a factor that follows or precedes a
-    product into the weights of somebody else's network. It goes through the rounding with one scale
-    per row, and not through the coarse scales of blocks.
+    They are those of a float32 file where it is known how the file rounds each weight; otherwise
+    those of the rounded file. The converter folds a factor that follows or precedes a product into
+    the weights of somebody else's network. It goes through the rounding with one scale per row, and
+    not through the coarse scales of blocks.
 
     Args:
         network: the network.
         quantize: a recipe that rounds.
         converted: the network is not one of ours.
     """
-    folded = converted and bool(recipe(quantize).blocks_in)
-    return limits_of(network, quantize if folded else "none")
+    known = not converted or (knows_formats(network) and not recipe(quantize).blocks_in)
+    return limits_of(network, "none" if known else quantize, converted)
 
 
 def noise(bits: int, width: int) -> float:

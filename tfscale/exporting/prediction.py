@@ -77,14 +77,19 @@ class PredictionSource(TFLiteSource):
         self.network, self.samples, self.tokenizer = network, samples, tokenizer
         self.batch = _batch_of(network, batch_size)
         layouts = _text_layouts(samples, tokenizer, texts)
-        values = _values(network, samples, self.batch)
-        self.outputs: list[Output] = outputs_of(
-            network, values, self.batch, labels=labels, targets=samples.targets
-        )
+        self._labels = labels
+        self.outputs = self.computed()
         self.signature = PredictSignature(
             inputs=samples.tensors(self.batch),
             outputs=[output.tensor for output in self.outputs],
             text=layouts,
+        )
+
+    def computed(self) -> list[Output]:
+        """Returns the outputs of the network, with the weights that it has now, on all samples."""
+        values = _values(self.network, self.samples, self.batch)
+        return outputs_of(
+            self.network, values, self.batch, labels=self._labels, targets=self.samples.targets
         )
 
     def describe(self, config: ExportConfig) -> Description:

@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfscale.device import load
+from tfscale.exporting.dequantized import float32_copy
 from tfscale.exporting.flatbuffer import operations
-from tfscale.exporting.limits import Limits, agreeing, keeps_weights, limits_of
+from tfscale.exporting.limits import (
+    Limits,
+    agreeing,
+    float32_copy_limits,
+    keeps_weights,
+    limits_of,
+)
 from tfscale.exporting.prediction_outputs import Output
 from tfscale.exporting.report import Checks, Quality, Report
+from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.source import Export, Source
+from tfscale.models.recipe import recipe
 from tfscale.models.weight_formats import stored_bytes
 
 if TYPE_CHECKING:
@@ -34,7 +43,8 @@ _LEAST_VARIATION = 0.01
 def compare_predictions(
     checks: Checks, source: "PredictionSource", export: Export[Source]
 ) -> Report:
-    """Compares a file with its network, with XNNPACK's kernels and without.
+    """Compares a file with its network, with XNNPACK's kernels and without; where its weights
+    are rounded, by its float32 copy, too.
 
     Args:
         checks: receives the compared values.
@@ -65,6 +75,8 @@ def compare_predictions(
             checks.add(f"second_run_difference ({label})", repeated, "==", 0.0)
             if output.targets is not None and kernels == "xnnpack":
                 quality[name] = _quality(checks, label, output, values, limits)
+    if recipe(config.quantize).rounds:
+        _compare_float32_copy(checks, source, export)
     with open(export.path("model.tflite"), "rb") as file:
         content = file.read()
     report: Report = {
@@ -78,6 +90,23 @@ def compare_predictions(
     if quality:
         report["quality"] = quality
     return report
+
+
+def _compare_float32_copy(
+    checks: Checks, source: "PredictionSource", export: Export[Source]
+) -> None:
+    """Compares the numbers and operations of a file of rounded weights with the network that has
+    such weights, without the rounding of what products are given."""
+    quantize = export.config.quantize
+    limits = float32_copy_limits(source.network, quantize, converted=True)
+    with rounded_in_place(source.network, quantize):
+        rounded = source.computed()
+    with float32_copy(export.folder) as folder:
+        found = load(folder, threads=export.config.threads).predict(source.samples.arrays)
+    for output in rounded:
+        name = output.tensor.name
+        label = "float32 copy" if len(rounded) == 1 else f"{name}, float32 copy"
+        _compare(checks, label, output, found[name], limits, exact=True)
 
 
 def _compare(

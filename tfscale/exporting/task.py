@@ -9,14 +9,17 @@ import numpy as np
 from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import DataError
-from tfscale.exporting.limits import agreeing, keeps_weights, limits_of
+from tfscale.exporting.dequantized import float32_copy
+from tfscale.exporting.limits import agreeing, float32_copy_limits, keeps_weights, limits_of
 from tfscale.exporting.readmes import task_readme
 from tfscale.exporting.report import Checks, Report
+from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.scoring import scoring_file
 from tfscale.exporting.source import CONVERTED, Export, Source, SourceKind, TFLiteSource
 from tfscale.exporting.writing import writing_file
 from tfscale.files.description import Description
 from tfscale.models.logits import spread
+from tfscale.models.recipe import recipe
 from tfscale.tasks.examples import Example
 from tfscale.tasks.model import TaskModel
 from tfscale.tasks.text_network import in_float32
@@ -138,6 +141,22 @@ def compare_task(
             equal = float(np.mean([ours == theirs for ours, theirs in pairs]))
             least = _EQUAL_TEXTS if keeps_weights(config.quantize) else None
             checks.add(f"equal_texts ({kernels})", equal, ">=", least)
+    if recipe(config.quantize).rounds:
+        _compare_float32_copy(checks, model, folder, compared, config)
+
+
+def _compare_float32_copy(
+    checks: Checks, model: TaskModel, folder: str, compared: Compared, config: ExportConfig
+) -> None:
+    """Compares the numbers and operations of a file of rounded weights with the network that has
+    such weights, without the rounding of what products are given."""
+    limits = float32_copy_limits(model.network, config.quantize, converted=True)
+    with rounded_in_place(model.network, config.quantize):
+        expected = model.logits(compared.ids)[compared.counted]
+    with float32_copy(folder) as copy:
+        logits = load(copy, threads=config.threads).logits(compared.ids)[compared.counted]
+    relative = float(np.sqrt(np.square(logits - expected).mean())) / spread([expected])
+    checks.add("relative_logit_error (float32 copy)", relative, "<=", limits.relative_logit_error)
 
 
 def examples_of(model: TaskModel) -> Compared:

@@ -72,6 +72,29 @@ def fuses(layer: keras.layers.Layer) -> bool:
     return layer.use_bias and (layer.cell.activation, layer.cell.recurrent_activation) == known
 
 
+def knows_formats(network: keras.Model) -> bool:
+    """Returns whether `weight_formats` knows for sure how each matrix is rounded in a file of the
+    network.
+
+    Somebody's own layer or model may use a matrix in any way, a wrapper may compute weights from
+    others, and a mask, which shows when the network is called, decides whether an LSTM is fused.
+    """
+    layers = keras.layers
+    found = layers_of(network)
+    masked = any(
+        isinstance(layer, layers.Masking)
+        or (isinstance(layer, layers.Embedding) and layer.mask_zero)
+        for layer in found
+    )
+    if masked and any(fuses(layer) for layer in found):
+        return False
+    return all(
+        type(layer).__module__.split(".")[0] in ("keras", "tfscale")
+        and not isinstance(layer, layers.SpectralNormalization | layers.Lambda)
+        for layer in found
+    )
+
+
 def stored_bytes(network: keras.Model, quantize: str) -> int:
     """Returns the bytes of a network's weights in a file, without the scales of int8 rows and the
     graph."""
