@@ -96,7 +96,7 @@ def stopped(earlier, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("by", ["python", "its own file"])
+@pytest.mark.parametrize("by", slow_but(["python", "its own file"], "its own file"))
 def test_a_stopped_run_goes_on_to_the_same_weights(by, stopped, earlier, expected):
     import tfscale
     from tfscale import cli

@@ -13,6 +13,7 @@ from tests.exporting.exported import CONFIGS, make_run
 from tests.exporting.hub_networks import CASES, LLAMA, config_of, network_of
 from tests.exporting.hub_tokenizers import tokenizer_of
 from tests.models.test_hub_folder import folder_of
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.config import ExportConfig, LSTMConfig, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
@@ -42,7 +43,14 @@ def checked(folder, network, tokenizer, held_out, quantize="none"):
     return checks.report(quantize, rest)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    slow_but(
+        list(CASES),
+        *("gpt2", "llama_tied", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_one_base"),
+        *("phi3", "smollm3"),
+    ),
+)
 def test_each_architecture(case, tokenizer, held_out, tmp_path):
     kind, reads_back, _ = CASES[case]
     report = checked(tmp_path / "hub", network_of(case), tokenizer, held_out[:40])

@@ -7,6 +7,7 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import make_run
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.artifacts.exported import FileArtifact
 from tfscale.artifacts.run import RunArtifact
@@ -49,8 +50,14 @@ def test_the_mean_and_the_last_state_by_hand(family):
     np.testing.assert_allclose(last[0], expected[-1], atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.parametrize(
+    "family, pooling",
+    slow_but(
+        [(family, pooling) for family in NETWORKS for pooling in ("mean", "last")],
+        ("transformer", "last"),
+        ("bert", "mean"),
+    ),
+)
 def test_neither_the_batch_nor_its_size_changes_a_vector(family, pooling, monkeypatch):
     network = build_network(NETWORKS[family], seed=1)
     together = embed_texts(network, ByteTokenizer(), TEXTS, pooling)

@@ -146,7 +146,7 @@ def slow(config, train=TRAIN):
 @pytest.mark.parametrize(
     "config,train",
     [
-        (TRANSFORMER, TRAIN),
+        slow(TRANSFORMER),
         slow(dataclasses.replace(TRANSFORMER, num_heads=8, feed_forward_dim=1024, num_layers=2)),
         slow(
             dataclasses.replace(TRANSFORMER, vocabulary_size=8000),

@@ -199,7 +199,7 @@ def test_classify_learns_and_its_file_does_the_same(family, runs, tmp_path, caps
         assert str(tmp_path) not in file.read()
 
 
-@pytest.mark.parametrize("family", ["bilstm", "transformer"])
+@pytest.mark.parametrize("family", slow_but(["bilstm", "transformer"], "bilstm"))
 def test_tag_learns_from_the_words_around(family, runs, tmp_path, capsys):
     summary = fit(runs, family, sentences, tmp_path, "tag", epochs=8)
     assert summary["labels"] == ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]
@@ -233,6 +233,7 @@ def test_answer_reads_the_question(runs, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]) == 60
 
 
+@pytest.mark.slow
 def test_several_labels_are_told_apart(runs, tmp_path):
     def rows(rng, count):
         made = []
@@ -350,6 +351,7 @@ def test_frozen_and_low_rank_training_leave_the_weights(runs, tmp_path):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
+@pytest.mark.slow
 def test_low_rank_training_leaves_out_what_only_predicts_tokens(runs, tmp_path):
     """The output layer of a feed-forward model is dense too, and no feature is made of it; an LSTM's is its only one."""
     summary = fit(runs, "nnlm", opinions, tmp_path, "classify", epochs=6, lora_rank=3, rate=2e-2)

@@ -98,7 +98,12 @@ def one_step(model):
 @pytest.mark.parametrize(
     "family, name, options",
     [
-        ("rope", "single", {"micro_batches": 2, "remat": True, "xla": True}),
+        pytest.param(
+            "rope",
+            "single",
+            {"micro_batches": 2, "remat": True, "xla": True},
+            marks=pytest.mark.slow,
+        ),
         ("rope", "mirrored", {"loss_chunk_tokens": 10}),
         pytest.param("learned", "mirrored", {"micro_batches": 2}, marks=pytest.mark.slow),
         pytest.param("learned", "single", {"xla": True}, marks=pytest.mark.slow),

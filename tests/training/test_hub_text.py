@@ -12,6 +12,7 @@ import sentencepiece
 import tokenizers
 
 import tfscale
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.config import ExportConfig
 from tfscale.device.bundle import read_bundle
@@ -275,11 +276,7 @@ def export(run, folder, format):
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    "name",
-    # Its file and its tokenizer are those of a Llama.
-    [pytest.param(name, marks=pytest.mark.slow if name == "mistral" else ()) for name in START],
-)
+@pytest.mark.parametrize("name", slow_but(list(START), "gpt2", "llama", "qwen3", "gemma"))
 def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     expected = model.generate(PROMPT, max_length=LENGTH)

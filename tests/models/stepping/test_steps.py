@@ -8,6 +8,7 @@ from keras import layers
 
 from tests.models.stepping import user_models as models
 from tests.models.stepping.user_models import C, D, V
+from tests.slow import slow_but
 from tfscale.errors import ConfigError
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.cached_model import CannotDecode
@@ -15,6 +16,12 @@ from tfscale.models.decoding import cached_model
 
 MODELS = models.BY_STATE | models.BY_CACHE
 WITH_PREFILL = [name for name in models.BY_CACHE if not name.startswith("state")]
+SOON = [
+    *("lstm", "stacked cells", "cell of one's own", "masked gru of zeros", "convolutions"),
+    *("one layer twice", "tied table", "built by a call"),
+    *("attention", "gated window", "grouped", "small gpt of any length", "state beside a cache"),
+]
+"""What `make test` takes; `make test-slow` takes the others."""
 
 
 def text(name, length=C):
@@ -25,7 +32,7 @@ def text(name, length=C):
     return ids
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(list(MODELS), *SOON))
 def test_steps_are_the_whole_forward_pass(name):
     model = models.randomized(MODELS[name]())
     ids = text(name)
@@ -40,7 +47,9 @@ def test_steps_are_the_whole_forward_pass(name):
     np.testing.assert_array_equal(np.asarray(model(ids, training=False))[0], expected)
 
 
-@pytest.mark.parametrize("name", WITH_PREFILL)
+@pytest.mark.parametrize(
+    "name", slow_but(WITH_PREFILL, "gated window", "grouped", "small gpt of any length")
+)
 def test_a_prompt_is_read_by_one_call(name):
     model = models.randomized(MODELS[name]())
     ids = text(name)
