@@ -117,6 +117,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(by, stopped, earlier, expecte
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_of_an_earlier_version_teaches(earlier, tmp_path):
     import tfscale
     from tfscale.runs.folder import load_run

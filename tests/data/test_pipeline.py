@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.numbered import numbered_data
+from tests.slow import slow_but
 from tfscale.data.manifest import Manifest
 from tfscale.data.pipeline import (
     data_errors,
@@ -176,8 +177,13 @@ def test_a_batch_does_not_depend_on_the_users_seed(tiny_data_dir):
     assert not equal(batches(tiny_data_dir, 3, seed=8), reference)
 
 
-@pytest.mark.parametrize("batch_size", [12, 10, 7])
-@pytest.mark.parametrize("pipelines", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "pipelines, batch_size",
+    slow_but(
+        [(pipelines, batch_size) for pipelines in (1, 2, 3, 4) for batch_size in (12, 10, 7)],
+        *((1, 12), (2, 7), (3, 10), (4, 7)),
+    ),
+)
 def test_a_batch_does_not_depend_on_the_number_of_pipelines(tiny_data_dir, batch_size, pipelines):
     """12 rows are four groups of 3, 10 are five groups of 2, 7 are one group of 7."""
     steps = steps_per_epoch(Manifest.load(tiny_data_dir), LENGTH, batch_size)

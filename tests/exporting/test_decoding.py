@@ -7,6 +7,7 @@ import pytest
 
 import tfscale
 import tfscale.device
+from tests.slow import slow_but
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.attention import CausalSelfAttention
@@ -108,7 +109,10 @@ def test_the_cached_step_is_the_whole_forward_pass(name):
 
 @pytest.mark.parametrize(
     ("name", "quantize"),
-    [("falcon", "int8"), ("decoders of keras-hub", "none"), ("our attention", "float16")],
+    slow_but(
+        [("falcon", "int8"), ("decoders of keras-hub", "none"), ("our attention", "float16")],
+        ("falcon", "int8"),
+    ),
 )
 def test_the_file_generates(tmp_path, tokenizer, name, quantize):
     model = randomized(MODELS[name]())

@@ -7,6 +7,7 @@ import pytest
 
 import tfscale
 from tests.exporting.exported import TEXT, make_network, make_run, write_folder
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.config import ExportConfig, GRUConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.device import load
@@ -51,7 +52,7 @@ def export(tmp_path, network, **options):
     return folder, export_run(run, config, held_out=list(TEXT.encode())[:24])
 
 
-@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.parametrize("family", slow_but(list(NETWORKS), "llama", "lstm", "rnn"))
 def test_the_signature_of_each_family(tmp_path, family):
     network = NETWORKS[family]()
     content = export_tflite(network, "none", [4], embed_signature)
@@ -84,7 +85,12 @@ def test_a_file_gives_the_vectors_of_its_network(tmp_path, family):
 
 
 @pytest.mark.parametrize(
-    ("family", "quantize"), [("transformer", "int8"), ("transformer", "int4"), ("lstm", "int8")]
+    ("family", "quantize"),
+    slow_but(
+        [("transformer", "int8"), ("transformer", "int4"), ("lstm", "int8")],
+        ("transformer", "int4"),
+        ("lstm", "int8"),
+    ),
 )
 def test_a_rounded_file_is_near_its_network(tmp_path, family, quantize):
     network = NETWORKS[family]()

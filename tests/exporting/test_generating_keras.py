@@ -15,6 +15,7 @@ import tfscale
 import tfscale.device
 from tests.models.stepping import user_models as models
 from tests.models.stepping.user_models import C, V
+from tests.slow import slow_but
 from tfscale.config import SamplingConfig
 from tfscale.errors import ConfigError, ExportError
 
@@ -92,7 +93,7 @@ def test_the_file_writes_what_the_model_writes(name, tmp_path, tokenizer, stream
     assert device.score(TEXT).perplexity < 60
 
 
-@pytest.mark.parametrize("name", ["two lstm", "state beside a cache"])
+@pytest.mark.parametrize("name", slow_but(["two lstm", "state beside a cache"], "two lstm"))
 def test_the_readme_runs(name, tmp_path, tokenizer, stream, monkeypatch):
     """States of different shapes, and a cache without prefill calls."""
     model = models.randomized((models.BY_STATE | models.BY_CACHE)[name]())

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfscale.device
 import tfscale.exporting.scoring as scoring
+from tests.slow import slow_but
 from tfscale.device.scorer import ScoringModel
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.evaluation.evaluate import evaluate_file
@@ -53,10 +54,7 @@ def text():
     return train_tokenizer("byte", [], 257), "The quick brown fox jumps over the lazy dog. " * 3
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=pytest.mark.slow if kind == "two lstms" else ()) for kind in KINDS],
-)
+@pytest.mark.parametrize("kind", slow_but(list(KINDS), "bilstm", "gru", "attention"))
 def test_a_model_of_ones_own(tmp_path, kind, text):
     tokenizer, words = text
     network = network_of(kind)
@@ -154,7 +152,9 @@ def test_the_cell_state_grows_as_in_keras(tmp_path):
     assert largest > 25
 
 
-@pytest.mark.parametrize("quantize, largest", [("float16", 0.55), ("int8", 0.4)])
+@pytest.mark.parametrize(
+    "quantize, largest", slow_but([("float16", 0.55), ("int8", 0.4)], ("int8", 0.4))
+)
 def test_smaller_files(tmp_path, text, quantize, largest):
     tokenizer, words = text
     network = network_of("lstm")

@@ -243,7 +243,11 @@ def test_the_command_line_does_it_in_processes_of_its_own(folder, run):
         "evaluate run",
         "export run --output exported --format npz_weights",
         "finetune run --task parity --train train.rec --output task2 --epochs 1",
-        "compare --families gated_convolution --data data --output compared --budget-tokens 2000",
+        pytest.param(
+            "compare --families gated_convolution --data data --output compared"
+            " --budget-tokens 2000",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_commands_know_it(words, folder, run, monkeypatch, capsys):

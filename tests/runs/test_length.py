@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.slow import slow_but
 from tfscale.config import TrainConfig
 from tfscale.errors import CheckpointError, ConfigError
 from tfscale.runs.length import MinutesLength, StepsLength
@@ -63,8 +64,17 @@ SPEEDS = {
 }
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd", "constant", "inverse_sqrt"])
-@pytest.mark.parametrize("speed", SPEEDS)
+SCHEDULES = ["cosine", "linear", "wsd", "constant", "inverse_sqrt"]
+
+
+@pytest.mark.parametrize(
+    "schedule, speed",
+    slow_but(
+        [(schedule, speed) for schedule in SCHEDULES for speed in SPEEDS],
+        *((schedule, "slower and slower") for schedule in SCHEDULES),
+        *(("wsd", speed) for speed in ("steady", "faster and faster", "half as fast at the end")),
+    ),
+)
 def test_it_ends_in_time_at_the_last_rate(schedule, speed):
     machine = Machine(config(schedule), SPEEDS[speed]).run()
     assert 600 * 0.97 < machine.clock < 600 * 1.02

@@ -252,6 +252,7 @@ def test_several_labels_are_told_apart(runs, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_task_of_half_precision_is_exported_in_float32(tmp_path):
     base = build_network(BASES["lstm"], "mixed_bfloat16")
     run = make_run(tmp_path / "run", base, ByteTokenizer())

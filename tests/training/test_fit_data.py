@@ -375,7 +375,11 @@ def test_masks_leave_tokens_out_as_in_stock_keras(make):
 
 
 @pytest.mark.parametrize(
-    "where,options", [("single", {"micro_batches": 4, "xla": True}), ("mirrored", {})]
+    "where,options",
+    [
+        pytest.param("single", {"micro_batches": 4, "xla": True}, marks=pytest.mark.slow),
+        ("mirrored", {}),
+    ],
 )
 def test_masks_under_micro_batches_and_replicas(where, options):
     """The rows of one part hold more padding than those of another."""

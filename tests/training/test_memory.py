@@ -71,13 +71,13 @@ def gap(a, b):
     [
         ("transformer", "float32", False, 1e-6),
         pytest.param("transformer", "float32", True, 1e-6, marks=pytest.mark.slow),
-        ("modern", "float32", True, 1e-6),
+        pytest.param("modern", "float32", True, 1e-6, marks=pytest.mark.slow),
         ("layers", "float32", True, 1e-6),
         pytest.param("transformer", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
         ("transformer", "mixed_float16", True, 2**-10),
         pytest.param("lstm", "float32", False, 1e-6, marks=pytest.mark.slow),
-        ("lstm", "float32", True, 1e-6),
-        ("lstm", "mixed_bfloat16", False, 2**-8),
+        pytest.param("lstm", "float32", True, 1e-6, marks=pytest.mark.slow),
+        pytest.param("lstm", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
     ],
 )
 def test_gradients_with_dropout_are_those_without_rematerialization(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfscale
+from tests.slow import slow_but
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(18, 3)).astype("float32")
@@ -59,8 +60,18 @@ def fitted(kind, base, **options):
     return history, scores, network.get_weights()
 
 
-@pytest.mark.parametrize("kind", [Beside, Instead])
-@pytest.mark.parametrize("where", ["one device", "micro-batches", "two replicas"])
+@pytest.mark.parametrize(
+    "kind, where",
+    slow_but(
+        [
+            (kind, where)
+            for kind in (Beside, Instead)
+            for where in ("one device", "micro-batches", "two replicas")
+        ],
+        (Instead, "micro-batches"),
+        (Beside, "two replicas"),
+    ),
+)
 def test_a_loss_tracker_of_ones_own_gives_what_keras_gives(kind, where):
     stock = fitted(kind, keras.Model)
     strategy = tfscale.strategy("mirrored" if where == "two replicas" else "single")
