@@ -9,6 +9,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.exporting.exported import PREFILL_LENGTHS, check_parity, write_folder
 from tests.exporting.test_skeleton import random_network
+from tests.slow import slow_but
 from tfscale.config import GRUConfig, LSTMConfig, TransformerConfig
 from tfscale.exporting.rounded import rounded_in_place
 from tfscale.exporting.scoring import scoring_file
@@ -41,7 +42,7 @@ def constants(content):
     return found
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", slow_but(list(CONFIGS), "learned", "gru"))
 def test_a_file_computes_with_rounded_weights_and_exact_formulas(name, tmp_path):
     """To the end of a long context: frequencies in float16 would turn there by 0.02 too much."""
     network, tokenizer = random_network(CONFIGS[name]), train_tokenizer("byte", [], 257)

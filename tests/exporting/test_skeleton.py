@@ -9,6 +9,7 @@ from ai_edge_litert.schema_py_generated import BlockwiseQuantizationT, TensorTyp
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.exporting.exported import PREFILL_LENGTHS
+from tests.slow import slow_but
 from tfscale.config import GRUConfig, LSTMConfig, NNLMConfig, RNNConfig, TransformerConfig
 from tfscale.exporting import streamed
 from tfscale.exporting.converter import silence
@@ -116,19 +117,23 @@ def in_float32(name):
 
 @pytest.mark.parametrize(
     "name, quantize",
-    [
-        ("gemma 3", "none"),
-        ("gemma 3", "int8"),
+    slow_but(
+        [
+            *(("gemma 3", quantize) for quantize in ("none", "int8", "int4", "int4_all")),
+            ("two tables", "int4_all"),
+            ("relu in blocks", "int4"),
+            ("narrow", "int8"),
+            ("lstm", "int8"),
+            ("gru", "int4"),
+            ("rnn", "int4_all"),
+            ("nnlm", "int8"),
+        ],
         ("gemma 3", "int4"),
-        ("gemma 3", "int4_all"),
         ("two tables", "int4_all"),
         ("relu in blocks", "int4"),
         ("narrow", "int8"),
-        ("lstm", "int8"),
         ("gru", "int4"),
-        ("rnn", "int4_all"),
-        ("nnlm", "int8"),
-    ],
+    ),
 )
 def test_the_file_is_that_of_converter_and_quantizer(name, quantize, monkeypatch):
     monkeypatch.setattr(streamed, "_PART", 1000)  # Several parts for each weight.
