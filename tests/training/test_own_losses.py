@@ -332,7 +332,7 @@ def test_a_network_that_mixes_rows_is_refused():
     [
         (Largest, "'value' of metric 'largest' changes by another number"),
         (Fading, "where it has counted before"),
-        (Above, "^'limit' of metric 'above' holds a constant, and parts count from 0 in all"),
+        (Above, "^'limit' of metric 'above' holds a constant, and replicas"),
     ],
 )
 def test_metrics_that_are_no_sums_are_refused(metric, message):

@@ -210,8 +210,8 @@ class Questions:
                     continue
                 if np.asarray(tf.convert_to_tensor(variable.value)).any():
                     question.refuse(
-                        "holds a constant, and parts count from 0 in all variables of a metric"
-                        " (keep it in an attribute that is no variable)"
+                        "holds a constant, and replicas and micro-batches count from 0 in all"
+                        " variables (keep it in an attribute that is no variable)"
                     )
 
     def _check_rows_alone(
