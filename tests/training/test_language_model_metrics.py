@@ -220,6 +220,25 @@ class Most(Counted):
         self.total.assign(most)
 
 
+class Scaled(Counted):
+    """A share of a number that is a variable, and which `reset_state` leaves alone."""
+
+    def __init__(self):
+        super().__init__("scaled")
+        self.share = self.add_variable((), "zeros", name="share")
+        self.of = self.add_variable((), keras.initializers.Constant(4.0), name="of")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        right = tf.cast(self.count(y_true, y_pred, sample_weight), tf.float32)
+        self.share.assign_add(right / self.of)
+
+    def result(self):
+        return self.share.value
+
+    def reset_state(self):
+        self.share.assign(0.0)
+
+
 class Unweighted(Counted):
     def update_state(self, y_true, y_pred):
         super().update_state(y_true, y_pred, tf.ones(tf.shape(y_true)))
@@ -264,6 +283,15 @@ def test_one_that_does_not_add_up_is_right_on_one_device_and_refused_elsewhere()
     assert model.evaluate(X, Y, batch_size=8, verbose=0)["right"] == max(of_batches)
     with pytest.raises(ConfigError, match="^metric 'right' does not add up over replicas"):
         with_metric(Most(), micro_batches=2).fit(X, Y, batch_size=8, verbose=0)
+
+
+def test_a_metric_with_a_constant_is_right_on_one_device_and_refused_elsewhere():
+    model = with_metric(Scaled())
+    model.fit(X, Y, batch_size=8, verbose=0)
+    right = each_token(Y, model.network(X)).numpy().sum()
+    assert model.evaluate(X, Y, verbose=0)["scaled"] == pytest.approx(right / 4)
+    with pytest.raises(ConfigError, match="^metric 'scaled' has the variable 'of', which holds a"):
+        with_metric(Scaled(), micro_batches=2).fit(X, Y, batch_size=8, verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfscale
 from tfscale.errors import ConfigError
@@ -128,6 +129,23 @@ def test_a_loss_that_is_not_reduced_is_refused_in_parts():
     model.compile("sgd", loss, micro_batches=2, xla=False)
     with pytest.raises(ConfigError, match="reduction=None"):
         model.fit(X, Y.astype("float32"), verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), ()])
+def test_a_tensor_without_a_row_for_each_row_is_refused_in_parts(shape):
+    class Shifted(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.head(inputs["numbers"] + inputs["shift"])
+
+    rows = tf.data.Dataset.from_tensor_slices((X[:16], Y[:16])).batch(8)
+    data = rows.map(lambda x, y: ({"numbers": x, "shift": tf.ones(shape)}, y))
+    compiled(Shifted()).fit(data, shuffle=False, verbose=0)
+    with pytest.raises(ConfigError, match=r"^tensors of a batch have the shapes \(8, 6\) and \("):
+        compiled(Shifted(), micro_batches=2).fit(data, shuffle=False, verbose=0)
 
 
 def test_an_optimizer_of_another_scope_is_refused():

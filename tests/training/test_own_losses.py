@@ -68,6 +68,22 @@ class Fading(Near):
         self.rows.assign(0.5 * self.rows + ops.sum(ops.abs(y_true - y_pred)))
 
 
+class Above(Near):
+    """Counts outputs above a limit that is a variable, and which `reset_state` leaves alone."""
+
+    def __init__(self):
+        super().__init__("above")
+        self.limit = self.add_variable((), keras.initializers.Constant(-0.3), name="limit")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.hits.assign_add(ops.sum(ops.cast(y_pred > self.limit, "int32"), 0))
+        self.rows.assign_add(ops.cast(ops.shape(y_true)[0], "float32"))
+
+    def reset_state(self):
+        self.hits.assign(ops.zeros((3,), "int32"))
+        self.rows.assign(0.0)
+
+
 class Active(layers.Layer):
     """Adds the mean of its activations to the loss and their sum by rows, and counts a mean."""
 
@@ -316,6 +332,7 @@ def test_a_network_that_mixes_rows_is_refused():
     [
         (Largest, "'value' of metric 'largest' changes by another number"),
         (Fading, "where it has counted before"),
+        (Above, "^'limit' of metric 'above' holds a constant, and replicas"),
     ],
 )
 def test_metrics_that_are_no_sums_are_refused(metric, message):

@@ -195,6 +195,40 @@ def test_what_layers_add_to_the_loss_counts_as_in_stock_keras(windows):
         assert gap(model.network.get_weights(), network.get_weights()) < 2e-6
 
 
+class Added(keras.layers.Layer):
+    """Adds a number of its output to the loss."""
+
+    def __init__(self, reduced):
+        super().__init__()
+        self.reduced = reduced
+
+    def call(self, x):
+        self.add_loss(0.01 * self.reduced(keras.ops.square(x)))
+        return x
+
+
+def test_a_sum_that_a_layer_adds_is_stock_keras_on_one_device_and_refused_in_parts(windows):
+    def build(reduced):
+        keras.utils.set_random_seed(0)
+        embedding = keras.layers.Embedding(VOCABULARY, 4)
+        added, head = Added(reduced), keras.layers.Dense(VOCABULARY)
+        return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, added, head])
+
+    stock, network = build(keras.ops.sum), build(keras.ops.sum)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    stock.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    stock.fit(*windows, batch_size=16, shuffle=False, verbose=0)
+    for layers_network, options in ((network, {}), (build(keras.ops.mean), {"micro_batches": 2})):
+        model = LanguageModel(layers_network)
+        model.compile(keras.optimizers.SGD(0.1), xla=False, **options)
+        model.fit(*windows, batch_size=16, shuffle=False, verbose=0)
+    assert gap(network.get_weights(), stock.get_weights()) < 2e-6
+    model = LanguageModel(build(keras.ops.sum))
+    model.compile(keras.optimizers.SGD(0.1), xla=False, micro_batches=2)
+    with pytest.raises(ConfigError, match="number 1 that layers of model .* not their mean"):
+        model.fit(*windows, batch_size=16, verbose=0)
+
+
 def test_label_smoothing_gradient_equals_keras_loss(windows):
     _, ours, _ = fit(windows, label_smoothing=0.2, clip_norm=0.0, epochs=1)
     network = models.build_network(CONFIGS["transformer"])

@@ -13,6 +13,7 @@ from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models.documents import documents_of
 from tfscale.models.outputs import check_logits, probe_ids
+from tfscale.training.added_losses import check_added_losses
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit import arguments as fit_arguments
@@ -118,6 +119,7 @@ class CompiledLanguageModel(LanguageEvaluation):
                 step_class = StatefulStep if carries else TrainStep
                 step = step_class(*arguments, self.pruner, self.formats, self.teacher, counted)
         self.train_step_runner, self._token_metrics, self._todo = step, counted, ""
+        self._parts_checked = False
         self._asked = asked
         self.train_state.follow(step)
         self._evaluation_step = evaluation_step(
@@ -166,6 +168,24 @@ class CompiledLanguageModel(LanguageEvaluation):
         """Compiles a model that is being loaded as it was when it was saved."""
         with self.strategy.scope():
             self._todo = compile_as(self, config)
+
+    def _check_parts(self, step: TrainStep, length: int) -> None:
+        """Checks once that what layers add to the loss can be cut over the parts of a batch.
+
+        Args:
+            step: the train step.
+            length: tokens of a window.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        in_parts = step.replicas * step.options.micro_batches > 1
+        inputs = getattr(self.network, "inputs", None)
+        any_rows = not inputs or inputs[0].shape[0] is None
+        if in_parts and any_rows and not self._parts_checked and not is_asynchronous(self.strategy):
+            ids = probe_ids(self.network, length)
+            check_added_losses(self.network, ids, random=bool(step.seed_states))
+        self._parts_checked = True
 
     def _ready_step(self, call: str) -> TrainStep:
         """Returns the train step.

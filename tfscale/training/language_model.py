@@ -177,6 +177,8 @@ class LanguageModel(CompiledLanguageModel):
             epochs - initial_epoch,
         )
         data = FitData(source, step, self.workers, vocabulary)
+        if not checked:
+            self._check_parts(step, data.length)
         self._ready_metrics(data.length)
         validation = None
         if validation_data is not None:
@@ -259,6 +261,7 @@ class LanguageModel(CompiledLanguageModel):
             class_weight=class_weight,
         )
         data = FitData(source, step, self.workers, self._vocabulary)
+        self._check_parts(step, data.length)
         self._ready_metrics(data.length)
         self.reset_metrics()
         with plain_errors():

@@ -11,6 +11,7 @@ rows.
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras_metrics import (
@@ -19,7 +20,14 @@ from tfscale.compat.keras_metrics import (
     update_compiled_metrics,
     values_in,
 )
-from tfscale.compat.keras_trainer import KerasLoop, Logs, Nested, is_own_of_keras, loss_tracker_of
+from tfscale.compat.keras_trainer import (
+    KerasLoop,
+    Logs,
+    Nested,
+    NotingScope,
+    is_own_of_keras,
+    loss_tracker_of,
+)
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule
@@ -155,6 +163,18 @@ class MetricSums:
         See `add_to_variables`.
         """
         add_to_variables(self.variables, additions, self.workers)
+
+
+def constant_of(
+    metric: keras.metrics.Metric, targets: np.ndarray, outputs: np.ndarray, weights: np.ndarray
+) -> keras.Variable | None:
+    """Returns a variable that a metric does not count in though it is not 0; None without one."""
+    with NotingScope() as scope:
+        scope.state_mapping |= {id(v): tf.zeros(v.shape, v.dtype) for v in metric.variables}
+        parts = (tf.convert_to_tensor(part) for part in (targets, outputs))
+        metric.update_state(*parts, sample_weight=tf.convert_to_tensor(weights))
+    left = [variable for variable in metric.variables if id(variable) not in scope.noted]
+    return next((v for v in left if np.asarray(tf.convert_to_tensor(v.value)).any()), None)
 
 
 def add_to_variables(

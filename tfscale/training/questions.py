@@ -128,6 +128,7 @@ class Questions:
             ConfigError: there is none; names what was measured.
         """
         metrics: dict[int, Rule] = {}
+        self._see_constants()
         for key, question in self.metrics.items():
             metric = self._owners[key]
             default: Rule | None = None if key in self.probe.assigned else "sum"
@@ -195,6 +196,23 @@ class Questions:
                 values = [_quotient(side["mean"]) for side in (one, other)]
                 if np.ptp(values) > question.tolerance * np.abs(values).max():
                     question.refuse("is another number each time: it is drawn at random")
+
+    def _see_constants(self) -> None:
+        """Refuses variables of a metric that counts in others, and may read what these hold.
+
+        Parts count from zeros in all variables, so a constant would be read as 0.
+        """
+        for metric in {id(owner): owner for owner in self._owners.values()}.values():
+            counts = any(id(variable) in self.probe.assigned for variable in metric.variables)
+            for variable in metric.variables:
+                question = self.metrics.get(id(variable))
+                if question is None or not counts or id(variable) in self.probe.assigned:
+                    continue
+                if np.asarray(tf.convert_to_tensor(variable.value)).any():
+                    question.refuse(
+                        "holds a constant, and replicas and micro-batches count from 0 in all"
+                        " variables (keep it in an attribute that is no variable)"
+                    )
 
     def _check_rows_alone(
         self, y_pred: Nested, rows: Sequence[np.ndarray], parts: Sequence[Mapping]

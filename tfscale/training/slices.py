@@ -22,16 +22,25 @@ def map_parts(function: Callable[[tf.Tensor], tf.Tensor], batch: Nested) -> Nest
 
 
 def check_sliceable(batch: Nested) -> None:
-    """Refuses tensors of which no rows can be taken.
+    """Refuses tensors of which no rows can be taken, as far as shapes say it.
 
     Raises:
-        ConfigError: names the kind of tensor.
+        ConfigError: names the kind of tensor, or its shape.
     """
-    for part in keras.tree.flatten(batch):
+    parts = [part for part in keras.tree.flatten(batch) if part is not None]
+    for part in parts:
         if isinstance(part, tf.SparseTensor):
             raise ConfigError(
                 "sparse tensors cannot be cut into rows for replicas or micro-batches; give dense"
                 " ones (tf.sparse.to_dense), or train on one device with micro_batches=1"
+            )
+        first, own = parts[0].shape, part.shape
+        known = bool(first.rank and own.rank and first[0] and own[0])
+        if own.rank == 0 or (known and first[0] != own[0]):
+            raise ConfigError(
+                f"tensors of a batch have the shapes {tuple(first)} and {tuple(own)}, and replicas"
+                " and micro-batches take the same rows of all; repeat what is there once for each"
+                " row, make it a part of the network, or train on one device with micro_batches=1"
             )
 
 

@@ -27,7 +27,7 @@ from tfscale.compat.keras_trainer import is_own_of_keras
 from tfscale.distribution.workers import Workers
 from tfscale.errors import ConfigError
 from tfscale.training.fit.tensor_conditions import refuse_condition
-from tfscale.training.metric_sums import add_to_variables
+from tfscale.training.metric_sums import add_to_variables, constant_of
 
 RESERVED = (
     "gradient_norm",
@@ -191,7 +191,15 @@ def check_metric(
         )
     batch, other = made_up_batches(vocabulary_size)
     try:
-        whole, changed = counts_of(metric, batch), counts_of(metric, other)
+        if in_parts and (constant := constant_of(metric, *batch)) is not None:
+            raise ConfigError(
+                f"metric {name!r} has the variable {constant.name!r}, which holds a constant, and"
+                " replicas and micro-batches count from 0 in all variables: keep it in an attribute"
+                " that is no variable, or train on one device with micro_batches=1"
+            )
+        # On one device a metric reads what its variables hold, which need not be 0.
+        held = None if in_parts else [np.asarray(v) for v in metric.variables]
+        whole, changed = (counts_of(metric, one, start=held) for one in (batch, other))
         halves = [[part[rows] for part in batch] for rows in HALVES]
         first, second = (counts_of(metric, half) for half in halves)
         # What a metric makes of a part must not depend on what it holds, either.
