@@ -108,6 +108,9 @@ def test_parquet_is_read_by_row_groups_and_column(tmp_path):
     assert read(path)[0] == TEXTS
     assert read(write(tmp_path / "a.zip", zipped({"in/a.parquet": path.read_bytes()})))[0] == TEXTS
     assert read(write(tmp_path / "no suffix", path.read_bytes()))[0] == TEXTS
+    within = {"c": [{"n": number, "t": text} for number, text in enumerate(TEXTS)]}
+    path = write_parquet(tmp_path / "within.parquet", within, row_group_size=9)
+    assert read(path, text_field="c.t")[0] == TEXTS
     kinds = [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]
     for kind in kinds:
         column = pa.array(["a", None, "b", "a"]).cast(kind)
