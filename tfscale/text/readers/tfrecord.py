@@ -114,7 +114,7 @@ def _examples(file: TextFile) -> Iterator[Mapping[str, Any]]:
                     f"{file.name}, record {number}: damaged, or no tf.train.Example"
                     f" ({reason(error)})"
                 ) from error
-            if example is None:
+            if record is None or example is None:
                 # TensorFlow takes a file that ends within the head of a record for a whole one.
                 if read < size:
                     raise DataError(f"{file.name}, record {number}: the file ends within it")
