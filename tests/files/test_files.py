@@ -183,6 +183,29 @@ def test_an_earlier_folder_is_replaced_whole(tmp_path, monkeypatch, exchanges):
     assert names(tmp_path) == ["x"] and names(tmp_path / "x") == ["two"]
 
 
+def test_what_a_link_leads_to_is_replaced(tmp_path):
+    """Such as a folder on a larger disk."""
+    (tmp_path / "disk").mkdir()
+    for name in ("folder", "file"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    for content in ("one", "two"):
+        claim_directory(str(tmp_path / "folder"), content, "a folder")
+        with atomic_directory(str(tmp_path / "folder")) as folder:
+            Path(folder, "two").write_text(content)
+        with atomic_write(str(tmp_path / "file"), "w") as file:
+            file.write(content)
+    assert all((tmp_path / name).is_symlink() for name in ("folder", "file"))
+    assert names(tmp_path / "disk") == ["file", "folder"]
+    assert (tmp_path / "disk" / "file").read_text() == "two"
+    assert (tmp_path / "disk" / "folder" / "two").read_text() == "two"
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_output_without_a_name_is_refused(path):
+    with pytest.raises(DataError, match=f"output is '{path}'; name a folder"):
+        claim_directory(path, "manifest.json", "a data folder")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
 @pytest.mark.parametrize("call", [1, 2])
 def test_an_earlier_folder_is_never_lost_between_the_two_renames(

@@ -18,6 +18,7 @@ from tfscale.text.words import ngrams, words_of
         ("«Où» Straße—ÉTÉ", ["où", "straße", "été"]),
         ("हिन्दी में", ["हिन्दी", "में"]),
         ("... !?", []),
+        ("E\u0301te\u0301", ["\xe9t\xe9"]),
     ],
 )
 def test_words(text, words):

@@ -216,6 +216,28 @@ def test_damaged_archives_are_named(tmp_path):
             find_text([write(tmp_path / "flipped.tar", bytes(flipped))])
     with pytest.raises(DataError, match=r"cut\.tgz is a damaged gzip file"):
         find_text([write(tmp_path / "cut.tgz", gzip.compress(whole)[:-30])])
+    joined = whole + tarred({"c.txt": b"c"})
+    for name, content in {"two.tar": joined, "two.tgz": gzip.compress(joined)}.items():
+        with pytest.raises(DataError, match=rf"{name} has another tar archive after its end"):
+            find_text([write(tmp_path / name, content)])
+
+
+def test_a_tar_without_a_magic_is_one(tmp_path):
+    old = bytearray(tarred({"a.txt": b"text"}))
+    old[257:265] = bytes(8)
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old[:512])
+    path = write(tmp_path / "old", bytes(old))
+    with tarfile.open(path) as archive:
+        assert archive.getnames() == ["a.txt"]
+    assert read(path) == ["text"]
+
+
+def test_what_is_packed_twice_is_named(tmp_path):
+    for name, encoding in (("a.txt.gz", "latin-1"), ("a.jsonl.gz", "utf-8"), ("b", "utf-8")):
+        path = write(tmp_path / name, gzip.compress(bz2.compress(b'{"text": "a"}\n')))
+        with pytest.raises(DataError, match=f"{name} is packed more than once: there is a bzip2"):
+            list(read_documents(find_text([path]), Reading(encoding=encoding)))
 
 
 def test_archives_that_are_no_corpora_are_refused(tmp_path):

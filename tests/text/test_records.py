@@ -108,6 +108,9 @@ def test_parquet_is_read_by_row_groups_and_column(tmp_path):
     assert read(path)[0] == TEXTS
     assert read(write(tmp_path / "a.zip", zipped({"in/a.parquet": path.read_bytes()})))[0] == TEXTS
     assert read(write(tmp_path / "no suffix", path.read_bytes()))[0] == TEXTS
+    within = {"c": [{"n": number, "t": text} for number, text in enumerate(TEXTS)]}
+    path = write_parquet(tmp_path / "within.parquet", within, row_group_size=9)
+    assert read(path, text_field="c.t")[0] == TEXTS
     kinds = [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())]
     for kind in kinds:
         column = pa.array(["a", None, "b", "a"]).cast(kind)
@@ -218,6 +221,15 @@ def test_damaged_folders_of_datasets_are_named(tmp_path):
     assert read(folder)[0] == ["a"]
 
 
+def _end_of_record(content, count):
+    """Where a record of a TFRecord file ends, by the lengths: 8 bytes, 4 of a sum, and 4 at the
+    end."""
+    at = 0
+    for _ in range(count):
+        at += int.from_bytes(content[at : at + 8], "little") + 16
+    return at
+
+
 def test_folders_of_tfds(tmp_path, capsys):
     folder = tmp_path / "books" / "1.0.0"
     tfds_folder(folder, TEXTS, shards=3)
@@ -242,6 +254,13 @@ def test_folders_of_tfds(tmp_path, capsys):
     first.write_bytes(content)
     with pytest.raises(DataError, match=r"tfrecord-00000-of-00003, record 14: damaged, or no"):
         read(folder)
+    # Without its last record but for a part of the head, which TensorFlow takes for the end.
+    for left in (1, 11):
+        first.write_bytes(content[: _end_of_record(content, 13) + left])
+        with pytest.raises(DataError, match=r"-of-00003, record 14: the file ends within it"):
+            read(folder)
+    first.write_bytes(content[: _end_of_record(content, 13)])
+    assert len(read(folder)[0]) == len(TEXTS) - 1
     first.unlink()
     with pytest.raises(DataError, match=r"1\.0\.0 has 2 of the 3 shards of train"):
         find_text([str(folder)])

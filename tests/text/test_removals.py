@@ -15,6 +15,11 @@ from tfscale.text.removals.phones import Phones
         ("(a@b.co), me@x", "(<email>), me@x"),
         ("jürgen@müller.de, o'neil@example.com", "<email>, <email>"),
         ("a@b@c.com", "a@<email>"),
+        ("请发邮件至zhang@example.com联系我们", "请发邮件至<email>联系我们"),
+        ("请" * 70 + "zhang@example.com" + "我" * 30, "请" * 70 + "<email>" + "我" * 30),
+        ("メールはa@b.co.jpまで、b@c.orgへ", "メールは<email>まで、<email>へ"),
+        ("ติดต่อa@b.co.thได้, a@b.com으로", "ติดต่อ<email>ได้, <email>으로"),
+        ("写给 用户@例子.广告 。", "写给 <email> 。"),
     ],
 )
 def test_email_addresses(text, removed):

@@ -12,6 +12,14 @@ from tfscale.text.reader import ReadCounts, Reading, reader_of
 
 ENGLISH = "The cat sat on the mat.\nIt was warm.\n"
 RECORDS = json_lines(["one\ntwo"] * 3)
+SCRIPTS = (
+    "Привет, мир! Это ПРОБА текста — длинного.\n",
+    "ภาษาไทยเป็นภาษาที่มีระดับเสียงของคำแน่นอนหรือวรรณยุกต์\n",
+    "السلام عليكم ورحمة الله، كيف الحال؟\n",
+    "हिन्दी विश्व की एक प्रमुख भाषा है।\n",
+    "မြန်မာဘာသာစကား\n",
+)
+"""Whose UTF-16 is UTF-8 too: all its bytes are below 128."""
 
 
 @pytest.mark.parametrize(
@@ -21,12 +29,13 @@ RECORDS = json_lines(["one\ntwo"] * 3)
         (tarred({"a": ENGLISH.encode()}), r"is a tar archive; name it \.zip or \.tar"),
         (b"7z\xbc\xaf\x27\x1c\0", "is a 7-Zip archive; unpack it by 7z x first"),
         (b"\x04\x22\x4d\x18\0", "is an lz4 file; unpack it by lz4 -d first"),
+        (b"\x89PNG\r\n\x1a\n\0", "is a PNG image; leave it out"),
         (b"%PDF-1.7\n", "is a PDF file; make text of it by pdftotext"),
         (b"SQLite format 3\0", r"is an SQLite database; write its texts into a \.jsonl file"),
         (
             ENGLISH.encode("utf-16-le"),
-            r"looks like utf-16-le without a byte order mark \(every other byte is 0\), and is read as"
-            " utf-8; give --encoding utf-16-le",
+            r"looks like utf-16-le without a byte order mark \(every other byte is 0, or of another"
+            r" control character\), and is read as utf-8; give --encoding utf-16-le",
         ),
         (ENGLISH.encode("utf-16-be"), "give --encoding utf-16-be"),
         (ENGLISH.encode("utf-32-le"), "give --encoding utf-32-le"),
@@ -39,6 +48,7 @@ RECORDS = json_lines(["one\ntwo"] * 3)
         (b"\xef\xbb\xbf" + RECORDS, "looks like JSON lines"),
         ((RECORDS * 2000)[:HEAD], "looks like JSON lines"),
         (RECORDS.decode().encode("utf-16"), "looks like JSON lines"),
+        (RECORDS.replace(b"o", "\u2028\x85".encode()), "looks like JSON lines"),
     ],
 )
 def test_what_is_no_plain_text_is_named(head, message):
@@ -47,9 +57,21 @@ def test_what_is_no_plain_text_is_named(head, message):
     assert found.decodable == ("JSON lines" in found.message)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", SCRIPTS, ids=["Russian", "Thai", "Arabic", "Hindi", "Burmese"])
+def test_no_script_without_a_mark_is_read_as_utf8(text, encoding):
+    for content in (text * 20, text[:14]):
+        found = refusal("a.txt", content.encode(encoding))
+        assert found is not None and found.message.endswith(f"give --encoding {encoding}")
+        assert refusal("a.txt", content.encode(encoding), encoding) is None
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        *(("a.txt", text) for text in SCRIPTS),
+        ("a.txt", "1\n2\n" * 100),
+        ("a.txt", "\t\n" * 100),
         ("a.txt", ENGLISH),
         ("a.txt", ""),
         ("a.txt", '{"a": 1}'),
@@ -137,3 +159,28 @@ def test_one_json_array_is_refused(tmp_path):
         list(read_documents(find_text([str(tmp_path)])))
     forced = read_documents(find_text([str(tmp_path)]), Reading(format="text"))
     assert list(forced) == ['[{"text": "a"}, {"text": "b"}]']
+    (tmp_path / "a.json").write_text(json.dumps(["a", "b"]))
+    with pytest.raises(DataError, match="is one JSON array"):
+        list(read_documents(find_text([str(tmp_path)])))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"id": 1, "text": "a"}, indent=2),
+        '{"text": "a"}{"text": "b"}',
+        '{"text": "a"},\n{"text": "b"}\n',
+    ],
+)
+def test_json_with_the_text_field_is_not_read_to_the_letter_unasked(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    found = find_text([str(tmp_path)])
+    with pytest.raises(
+        DataError, match=r"a\.json is JSON with a field 'text', and not an object a"
+    ):
+        list(read_documents(found))
+    with pytest.raises(DataError, match=r"a\.json is JSON with a field 'body\.text'"):
+        list(read_documents(found, Reading(text_field="body.text")))
+    # Such as the settings of a program in a corpus of programs.
+    for reading in (Reading(text_field="body"), Reading(format="text")):
+        assert list(read_documents(found, reading)) == [content]

@@ -84,6 +84,7 @@ def test_damaged_warc_files_are_named(tmp_path, capsys):
         ]: "record 3: it has no length, or the file ends within its head",
         INFO + b"garbage\r\n" + WET[0]: r"record 2: damaged \(",
         INFO.replace(b"WARC/1.0", b"HARC/1.0"): r"record 1: damaged \(",
+        b"WARC/1.0\r\nWARC-Type: response\r\n\r\n": r"record 1: damaged \(its head lacks a field",
         b"": "has no WARC records",
         INFO
         + warc_page(b"x", headers=["Content-Encoding: br"]): "record 2: the content encoding 'br'",

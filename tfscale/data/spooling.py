@@ -88,9 +88,9 @@ def nothing_left(part: Part, shown: str, summary: str) -> DataError:
         shown: its files, as `shown_names` gives them.
         summary: what dropped its documents, if quality options did.
     """
-    if summary:
-        return DataError(f"no document of the {part.split} text is left: {summary}")
     what = f"{part.split} text" if part.source is None else f"text of the source {part.source}"
+    if summary:
+        return DataError(f"no document of the {what} is left: {summary}")
     return DataError(f"the {what} is empty: {shown}")
 
 

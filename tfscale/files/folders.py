@@ -39,12 +39,14 @@ def claim_directory(
         remote: whether the command can write to a remote file system.
 
     Raises:
-        DataError: the folder holds something else, is a file, or is remote.
+        DataError: the folder holds something else, is a file, is remote, or has no name.
     """
     if is_remote(path):
         if remote:
             return
         raise DataError(f"output {path} is remote; write to a local folder and copy it")
+    if not path.strip():
+        raise DataError(f"output is {path!r}; name a folder")
     if os.path.isfile(path):
         raise DataError(f"output {path} is a file; name a folder")
     clean_up(path)
@@ -108,7 +110,8 @@ def atomic_directory(path: str) -> Iterator[str]:
     """
     if is_remote(path):
         raise DataError(f"output {path} is remote; write to a local folder and copy it")
-    target = os.path.abspath(path)
+    # What a link leads to is replaced, and the link stays: it may lead to another disk.
+    target = os.path.realpath(path)
     clean_up(target)
     with contextlib.ExitStack() as stack:
         with write_errors(path):
@@ -131,7 +134,7 @@ def atomic_directory(path: str) -> Iterator[str]:
 
 def clean_up(path: str) -> None:
     """Removes leftovers beside `path` of processes that were killed, and says so."""
-    target = os.path.abspath(path)
+    target = os.path.realpath(path)
     if removed := remove_leftovers(os.path.dirname(target), os.path.basename(target)):
         print(
             f"left behind by a process that was killed, removed: {', '.join(removed)}",

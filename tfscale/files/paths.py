@@ -95,16 +95,18 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[File]:
         with _remote_write(path, mode) as file:
             yield file
         return
+    # What a link leads to is replaced, and the link stays.
+    target = os.path.realpath(path)
     with write_errors(path):
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        file = open_temporary(path, mode)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        file = open_temporary(target, mode)
     try:
         with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
             # While it is open it is locked, and nobody takes it for a leftover.
-            os.replace(file.name, path)
+            os.replace(file.name, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(file.name)

@@ -24,6 +24,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _WITHOUT_ORDER = ("utf-16", "utf-32")
+_BELOW_SPACE = bytes(range(0x20))
+_CONTROLS = _BELOW_SPACE.translate(None, b"\t\n\v\f\r\x1b")
+"""Characters that text has few of."""
 
 
 def marked_encoding(head: bytes) -> str:
@@ -31,21 +34,29 @@ def marked_encoding(head: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")
 
 
-def encoding_with_zeros(head: bytes) -> str:
-    """Returns the encoding of mostly Latin text that has a zero in each character; "" if none."""
+def encoding_without_mark(head: bytes) -> str:
+    """Returns the encoding of text that has no mark and two or four bytes a character; "" if none.
+
+    Scripts below U+2000 are found, such as Latin, Cyrillic, Arabic, Devanagari and Thai: the upper
+    bytes of their characters are below 0x20. So are those of control characters, and such text may
+    well be UTF-8 by chance.
+    """
     head = head[: len(head) // 4 * 4]
-    zeros = [sum(not byte for byte in head[at::4]) / max(len(head) // 4, 1) for at in range(4)]
-    often = tuple(share > 0.7 for share in zeros)
-    seldom = tuple(share < 0.1 for share in zeros)
-    for encoding, pattern in (
-        ("utf-16-le", (False, True, False, True)),
-        ("utf-16-be", (True, False, True, False)),
-        ("utf-32-le", (False, True, True, True)),
-        ("utf-32-be", (True, True, True, False)),
-    ):
-        if all(often[at] if zero else seldom[at] for at, zero in enumerate(pattern)):
-            return encoding
+    if not head or 32 * (len(head) - len(head.translate(None, _CONTROLS))) < len(head):
+        return ""
+    zero = [_share(head[at::4], b"\0") for at in range(4)]
+    low = [_share(head[at::2], _BELOW_SPACE) for at in range(2)]
+    for order, upper, last in (("le", (3, 2), 0), ("be", (0, 1), 3)):
+        if min(zero[at] for at in upper) > 0.9 and zero[last] < 0.1:
+            return f"utf-32-{order}"
+        if low[upper[0] % 2] > 0.7 > low[last % 2]:
+            return f"utf-16-{order}"
     return ""
+
+
+def _share(content: bytes, few: bytes) -> float:
+    """Returns how many of the bytes are among a few."""
+    return 1 - len(content.translate(None, few)) / len(content)
 
 
 def encoding_of(name: str, head: bytes, encoding: str) -> str:
@@ -65,7 +76,7 @@ def encoding_of(name: str, head: bytes, encoding: str) -> str:
     if marked and not marked.startswith(asked):
         raise DataError(f"{name} has the byte order mark of {marked}, and encoding is {encoding!r}")
     if asked in _WITHOUT_ORDER and head and not marked:
-        found = encoding_with_zeros(head)
+        found = encoding_without_mark(head)
         fit = found if found.startswith(asked) else f"{asked}-le or {asked}-be"
         raise DataError(f"{name} has no byte order mark of {asked}; give --encoding {fit}")
     return marked or asked

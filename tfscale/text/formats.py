@@ -1,13 +1,15 @@
 """Recognizes files that are no plain text, and says how to make such text of them."""
 
 import codecs
+import io
 import json
+import re
 from dataclasses import dataclass
 
 from tfscale.text.archive import archive_kind
 from tfscale.text.archives.zip import ADVICE, is_office_document
-from tfscale.text.compression import plain_name
-from tfscale.text.decoding import encoding_of, encoding_with_zeros, marked_encoding
+from tfscale.text.compression import compression_of, plain_name
+from tfscale.text.decoding import encoding_of, encoding_without_mark, marked_encoding
 
 HEAD = 1 << 16
 """Bytes of a file's beginning that tell its format."""
@@ -19,6 +21,14 @@ _OTHERS = (
     (b"%PDF-", "a PDF file", "make text of it by pdftotext"),
     (b"SQLite format 3\x00", "an SQLite database", "write its texts into a .jsonl file"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "write its texts into a .jsonl file"),
+    (b"Obj\x01", "an Avro file", "write its texts into a .jsonl file"),
+    (b"\x93NUMPY", "a NumPy file", "write its texts into a .jsonl file"),
+    (b"\x5d\x00\x00", "an lzma file", "unpack it by unlzma first"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document (.doc, .xls)", ADVICE),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", "leave it out"),
+    (b"\xff\xd8\xff", "a JPEG image", "leave it out"),
+    (b"GIF8", "a GIF image", "leave it out"),
+    (b"\x7fELF", "a program", "leave it out"),
 )
 
 
@@ -36,7 +46,11 @@ class Refusal:
 
 
 def refusal(
-    name: str, head: bytes, encoding: str = "utf-8", forced: bool = False
+    name: str,
+    head: bytes,
+    encoding: str = "utf-8",
+    forced: bool = False,
+    text_field: str = "text",
 ) -> Refusal | None:
     """Recognizes files that are not plain text.
 
@@ -45,6 +59,7 @@ def refusal(
         head: its first `HEAD` bytes, or all where it has fewer; unpacked.
         encoding: that it is read by.
         forced: whether it was asked for to read it to the letter.
+        text_field: the field of records that holds their text.
 
     Returns:
         Why it is not to be read as text; None for plain text, and for what is not known.
@@ -60,11 +75,16 @@ def refusal(
     for magic, what, advice in _OTHERS:
         if head.startswith(magic):
             return Refusal(f"{name} is {what}; {advice}")
-    by_zeros = "" if marked_encoding(head) else encoding_with_zeros(head)
-    if by_zeros and not codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+    if compression := compression_of(head):
         return Refusal(
-            f"{name} looks like {by_zeros} without a byte order mark (every other byte is 0), and"
-            f" is read as {encoding}; give --encoding {by_zeros}"
+            f"{name} is packed more than once: there is a {compression.what} file within; unpack"
+            " the outer one"
+        )
+    found = "" if marked_encoding(head) else encoding_without_mark(head)
+    if found and not codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        return Refusal(
+            f"{name} looks like {found} without a byte order mark (every other byte is 0, or of"
+            f" another control character), and is read as {encoding}; give --encoding {found}"
         )
     if forced:
         return None
@@ -76,8 +96,14 @@ def refusal(
         )
     if looks_like_json_array(name, head, encoding):
         return Refusal(
-            f"{name} is one JSON array: write an object a line (jq -c '.[]' in.json > out.jsonl),"
-            " or read it to the letter by --format text",
+            f"{name} is one JSON array: write an object a line (jq -c '.[]' in.json > out.jsonl;"
+            " of strings jq -c '.[] | {text: .}'), or read it to the letter by --format text",
+            decodable=True,
+        )
+    if looks_like_json_record(name, head, encoding, text_field):
+        return Refusal(
+            f"{name} is JSON with a field {text_field!r}, and not an object a line: make it so"
+            " (jq -c . in.json > out.jsonl), or read it to the letter by --format text",
             decodable=True,
         )
     return None
@@ -100,7 +126,8 @@ def looks_like_json_lines(name: str, head: bytes, encoding: str = "utf-8") -> bo
     text = _text(name, head, encoding)
     if not text.startswith("{"):
         return False
-    lines = text.splitlines(keepends=True)
+    # Other characters that end a line for Python, such as U+2028, may stand in a text of JSON.
+    lines = list(io.StringIO(text, newline=""))
     is_json = plain_name(name).endswith(".json")
     if len(head) >= HEAD:
         if len(lines) == 1:
@@ -111,9 +138,20 @@ def looks_like_json_lines(name: str, head: bytes, encoding: str = "utf-8") -> bo
 
 
 def looks_like_json_array(name: str, head: bytes, encoding: str = "utf-8") -> bool:
-    """Returns whether a .json file begins an array of objects."""
+    """Returns whether a .json file begins an array of objects or strings."""
     text = _text(name, head, encoding) if plain_name(name).endswith(".json") else ""
-    return text.startswith("[") and text[1:].lstrip().startswith("{")
+    return text.startswith("[") and text[1:].lstrip().startswith(("{", '"'))
+
+
+def looks_like_json_record(name: str, head: bytes, encoding: str, text_field: str) -> bool:
+    """Returns whether a .json file begins with an object that has the text field.
+
+    So do records over several lines, several in a line, and those with commas between them. Other
+    JSON, such as settings beside a program, is text like any other.
+    """
+    text = _text(name, head, encoding) if plain_name(name).endswith(".json") else ""
+    field = re.escape(json.dumps(text_field.rpartition(".")[2], ensure_ascii=False))
+    return text.startswith("{") and re.search(rf'{field}\s*:\s*"', text) is not None
 
 
 def _text(name: str, head: bytes, encoding: str) -> str:

@@ -13,6 +13,8 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.quality import selection as module
 from tfscale.data.quality.decontamination import Decontamination
 from tfscale.data.quality.selection import Selection, is_asked_for
+from tfscale.data.splits import Part
+from tfscale.data.spooling import nothing_left
 from tfscale.errors import ConfigError, DataError
 from tfscale.text.cleaning import Cleaner
 
@@ -160,6 +162,8 @@ def test_no_document_is_left(files, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: no document of the train text is left: length/too_short 48"
     )
+    source = nothing_left(Part("train", "web"), "a.txt", "duplicates 2")
+    assert str(source) == "no document of the text of the source web is left: duplicates 2"
     assert sorted(path.name for path in files.iterdir()) == ["eval.txt", "text.txt"]
 
 

@@ -1,6 +1,7 @@
 """Parquet: a table in row groups, of which only the column with the text is read."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,12 @@ def _opened(stream: Any, dictionaries: list[str] | None = None) -> "pq.ParquetFi
 
 
 def _batches(table: "pq.ParquetFile", name: str, columns: list[str] | None) -> Iterator[Any]:
-    batches = table.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False)
+    # The library cannot give a field within a field as a dictionary across two row groups.
+    groups = range(table.metadata.num_row_groups)
+    batches = itertools.chain.from_iterable(
+        table.iter_batches(_ROWS, row_groups=[group], columns=columns, use_threads=False)
+        for group in groups
+    )
     while True:
         with arrow_errors(name, "parquet"):
             batch = next(batches, None)

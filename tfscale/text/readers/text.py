@@ -51,7 +51,7 @@ class TextReader(Reader):
 
     def _refusal(self, file: TextFile, reading: Reading) -> Refusal | None:
         forced = reading.format == self.name or self.name != "text"
-        return refusal(file.name, file.head(), reading.encoding, forced)
+        return refusal(file.name, file.head(), reading.encoding, forced, reading.text_field)
 
     def lines(self, file: TextFile, reading: Reading | None = None) -> Iterator[str]:
         """Reads the lines of a file with their ends: LF, CRLF or CR.

@@ -1,6 +1,7 @@
 """TFRecord files of `tf.train.Example`, as TensorFlow Datasets (TFDS) keeps them in a folder."""
 
 import contextlib
+import io
 import itertools
 import re
 import tempfile
@@ -16,6 +17,8 @@ from tfscale.text.records import no_field, plain_text
 
 _NAME = re.compile(r"\.tfrecords?(-\d{5}-of-\d{5})?$")
 _SHARD = re.compile(r"(?:.*[-.])?(?P<split>\w+)\.(?P<kind>\w+)-(?P<at>\d{5})-of-(?P<count>\d{5})")
+_FRAME = 16
+"""Bytes of a record besides its content: its length, and a sum of each."""
 _FEATURES, _INFO = "features.json", "dataset_info.json"
 
 
@@ -99,8 +102,9 @@ def _examples(file: TextFile) -> Iterator[Mapping[str, Any]]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    with _path_of(file) as path:
+    with _path_of(file) as (path, size):
         records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+        read = 0
         for number in itertools.count(1):
             try:
                 record = next(records, None)
@@ -110,23 +114,28 @@ def _examples(file: TextFile) -> Iterator[Mapping[str, Any]]:
                     f"{file.name}, record {number}: damaged, or no tf.train.Example"
                     f" ({reason(error)})"
                 ) from error
-            if example is None:
+            if record is None or example is None:
+                # TensorFlow takes a file that ends within the head of a record for a whole one.
+                if read < size:
+                    raise DataError(f"{file.name}, record {number}: the file ends within it")
                 return
+            read += len(record) + _FRAME
             if not example.features.feature:
                 raise DataError(f"{file.name}, record {number}: no tf.train.Example with features")
             yield example.features.feature
 
 
 @contextlib.contextmanager
-def _path_of(file: TextFile) -> Iterator[str]:
-    """Gives a path by which TensorFlow reads the file: its own, or that of a temporary copy."""
+def _path_of(file: TextFile) -> Iterator[tuple[str, int]]:
+    """Gives a path by which TensorFlow reads the file, its own or that of a temporary copy, and the
+    bytes there."""
     with file.open() as stream:
         if file.member is None and not isinstance(getattr(stream, "raw", None), CheckedStream):
-            yield file.name
+            yield file.name, stream.seek(0, io.SEEK_END) or stream.tell()
             return
         with tempfile.NamedTemporaryFile(prefix="tfscale-") as copy:
             copy_to(stream, copy)
-            yield copy.name
+            yield copy.name, copy.tell()
 
 
 def _value(feature: Any) -> object:

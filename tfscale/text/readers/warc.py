@@ -85,7 +85,11 @@ def _iterated(stream: IO[bytes], name: str) -> Iterator[Any]:
     records = Records(stream)
     for number in itertools.count(1):
         with _errors(f"{name}, record {number}"):
-            record = next(records, None)
+            try:
+                record = next(records, None)
+            except (AttributeError, TypeError) as error:
+                # So the library fails where the head has no address or no length.
+                raise ValueError("its head lacks a field") from error
         if records.err_count:
             raise DataError(f"{name}, record {number}: damaged (other bytes come before it)")
         if record is None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from tfscale.registry import register
 from tfscale.text.removal import Removal, Span
+from tfscale.text.words import BESIDE_OTHERS
 
 # The lengths are those of RFC 5321; without limits a long text without an @ would take a time that
 # grows with its square.
@@ -13,6 +14,7 @@ _ADDRESS = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-](?:[\w.!#$%&'*+/=?^`{|}~-]{0,62}[\w!#$%&'*+/=?^`{|}~-])?"
     r"@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
 )
+_BESIDE = re.compile(rf"[{BESIDE_OTHERS}]")
 
 
 @register
@@ -28,6 +30,14 @@ class Emails(Removal):
     placeholder = "<email>"
 
     def find(self, text: str) -> Iterator[Span]:
-        if "@" in text:
-            for match in _ADDRESS.finditer(text):
+        if "@" not in text:
+            return
+        # In Chinese or Thai the words around an address may touch it, and are no part of it.
+        found = set()
+        for match in _ADDRESS.finditer(_BESIDE.sub(" ", text)):
+            found.add(text.index("@", match.start()))
+            yield match.span()
+        # An address in such a script itself.
+        for match in _ADDRESS.finditer(text):
+            if text.index("@", match.start()) not in found:
                 yield match.span()
