@@ -84,6 +84,10 @@ def replace_module(monkeypatch):
             "--vocabulary-size: expected a whole number; received '1.5'",
         ),
         (
+            ["train", "--data", "d", "--output", "o", "--train.steps", "1e3"],
+            "--train.steps: expected a whole number; received '1e3'",
+        ),
+        (
             ["prepare", "--output", "o", "--test-fraction", "a lot"],
             "--test-fraction: expected a number; received 'a lot'",
         ),
