@@ -84,6 +84,23 @@ def replace_module(monkeypatch):
             "--vocabulary-size: expected a whole number; received '1.5'",
         ),
         (
+            ["evaluate", "run", "--text", "a.txt", "--split", "test"],
+            "split='test' is of a data folder, and text names files; give one",
+        ),
+        (
+            ["evaluate", "run", "--text-field", "body"],
+            "text_field='body' is of records in files; name them: text",
+        ),
+        (
+            ["generate", "run", "--top-k", "3"],
+            "top_k=3 has no effect with temperature=0, which takes the most likely token; give a"
+            " temperature such as 0.8",
+        ),
+        (
+            ["train", "--data", "d", "--output", "o", "--train.steps", "1e3"],
+            "--train.steps: expected a whole number; received '1e3'",
+        ),
+        (
             ["prepare", "--output", "o", "--test-fraction", "a lot"],
             "--test-fraction: expected a number; received 'a lot'",
         ),

@@ -157,6 +157,10 @@ def test_mistakes():
         quantize_aware(model, "int8")
     with pytest.raises(ConfigError, match=r"distill.teacher has no effect with distill.weight=0"):
         DistillConfig(teacher="run")
+    with pytest.raises(
+        ConfigError, match=r"distill.temperature has no effect with distill.weight=0"
+    ):
+        DistillConfig(temperature=4.0)
 
 
 @pytest.fixture(scope="module")

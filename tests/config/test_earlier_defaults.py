@@ -182,7 +182,7 @@ def test_a_run_that_lacks_options_was_begun_with_the_old_ones(tmp_path):
     for section, name, old, new in (
         ("model", "positions", "learned", "rope"),
         ("model", "query_key_norm", False, True),
-        ("train", "optimizer", "adamw", "lion"),
+        ("train", "optimizer", "adamw", "muon"),
     ):
         other = {**now, section: {**now[section], name: new}}
         with pytest.raises(

@@ -21,6 +21,11 @@ from tfscale.errors import ConfigError
             "give one of train.steps, train.epochs and train.minutes; received epochs=0.5 and"
             " minutes=3.0",
         ),
+        (
+            {"learning_rate": 1e39},
+            "train.learning_rate=1e+39 is out of range; expected 0 (the family's) to 3.40282e+38,"
+            " the largest number of float32",
+        ),
         ({"steps": 0}, "train.steps=0 is out of range; expected 1 or more"),
         ({"epochs": 0}, "train.epochs=0.0 is out of range; expected more than 0"),
         ({"minutes": -1}, "train.minutes=-1.0 is out of range; expected more than 0"),

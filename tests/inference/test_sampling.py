@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfscale.config import SamplingConfig
-from tfscale.errors import TfscaleError
+from tfscale.errors import ConfigError, TfscaleError
 from tfscale.inference.sampling import candidates, next_token, penalize_repetition
 
 # Probabilities 0.5, 0.3, 0.15, 0.05, stored out of order: ids 2, 0, 3, 1.
@@ -153,3 +153,11 @@ def test_masked_token_is_never_drawn():
 def test_logits_that_are_not_finite_are_refused(damaged):
     with pytest.raises(TfscaleError, match="not finite"):
         next_token(np.array([0.0, damaged]), SamplingConfig(), [], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.9}])
+def test_what_chooses_among_draws_needs_draws(options):
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"{name}=.* has no effect with temperature=0"):
+        SamplingConfig(**options)
+    SamplingConfig(temperature=0.5, **options)

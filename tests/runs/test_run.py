@@ -408,6 +408,15 @@ def test_a_finished_run_is_left_as_it_is(finished, data):
     )
 
 
+def test_a_model_without_checkpoints_is_not_trained_over(finished, data, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished[0], output, ignore=shutil.ignore_patterns("checkpoints"))
+    before = (output / "model.keras").read_bytes()
+    with pytest.raises(CheckpointError, match="has a model and no checkpoint to go on from"):
+        train(MODEL, TRAIN, data=data, output=str(output), progress=False)
+    assert (output / "model.keras").read_bytes() == before
+
+
 def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
     losses = iter([3.0, 2.0, 4.0])
     monkeypatch.setattr(
@@ -430,7 +439,9 @@ def test_the_result_has_the_lowest_validation_loss(data, tmp_path, monkeypatch):
         (dataclasses.replace(MODEL, hidden_dim=32), {}, "model.hidden_dim=16, now it is 32"),
         (MODEL, {"learning_rate": 0.5}, "train.learning_rate=0.01, now it is 0.5"),
         (MODEL, {"steps": 20}, "train.steps=12, now it is 20"),
-        (MODEL, {"optimizer": "muon"}, "train.optimizer='adamw', now it is 'muon'"),
+        # That a default has changed since is said to whom asked for the one of today.
+        (MODEL, {"optimizer": "muon"}, "now it is 'muon'; .* its default has changed since"),
+        (MODEL, {"optimizer": "sgd"}, "now it is 'sgd'; give the same value .* another --output$"),
         (MODEL, {"epsilon": 1e-6}, "train.epsilon=1e-08, now it is 1e-06"),
         (LSTMConfig(sequence_length=16), {}, "model.family='transformer', now it is 'lstm'"),
     ],
@@ -505,13 +516,15 @@ def test_bad_input_is_refused_before_the_first_step(data, tmp_path):
 @pytest.mark.parametrize(
     "precision,steps,message",
     [
-        ("float32", 9, "not finite at step 2; .* Last good checkpoint: none was written yet"),
+        ("float32", 9, "not finite at step 2; .* Last good checkpoint: there is none"),
         # One step moves the weights out of float16's range, and 15 halve the scale from 2^15 to 1.
+        # They are in the checkpoint of step 15, which is whole and not good.
         (
             "mixed_float16",
             30,
-            "not finite at step 17, though the loss scale is 1.* Last good checkpoint: .*step-00000015",
+            "not finite at step 17, though the loss scale is 1.* Last good checkpoint: there is none",
         ),
+        ("mixed_float16", 5, "the validation loss after step 5 is nan"),
     ],
 )
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(

@@ -107,7 +107,8 @@ def test_options_reach_the_keras_optimizer(name):
         ),
         ({"beta_2": 1.0}, "train.beta_2=1.0 is out of range; expected 0 to below 1"),
         ({"weight_decay": -0.1}, "train.weight_decay=-0.1 is out of range; expected 0 or more"),
-        ({"epsilon": 0.0}, "train.epsilon=0.0 is out of range; expected more than 0"),
+        ({"epsilon": 0.0}, "train.epsilon=0.0 is out of range; expected 1.18e-38 or more"),
+        ({"epsilon": 1e-50}, "train.epsilon=1e-50 is out of range; expected 1.18e-38 or more"),
         (
             {"optimizer": "lion", "beta_1": 0.0},
             "train.beta_1=0.0 is out of range; expected more than 0",

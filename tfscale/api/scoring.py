@@ -65,6 +65,10 @@ def evaluate(
     Example:
         tfscale.evaluate("run", split="test")["bits_per_byte"]
     """
+    if text and split != "validation":
+        raise ConfigError(f"split={split!r} is of a data folder, and text names files; give one")
+    if text_field != "text" and not text:
+        raise ConfigError(f"text_field={text_field!r} is of records in files; name them: text")
     if choices:
         _check_choices(text, data, slice_by, text_field, output)
         return opened(target, threads).score_choices(text, choices, shots, shots_text)

@@ -166,7 +166,8 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
 def _explain(parser: CommandParser, message: str) -> str:
     if match := re.match(r'Parser key "([^"]+)":', message):
         key, known = match[1], option_types(parser)
-        received = re.search(r"(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
+        # Of several lines the last one has the value as it was given.
+        received = re.search(r"\A.*(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
         value = brief(received[1] if received else "?")
         return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):

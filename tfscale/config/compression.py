@@ -225,7 +225,8 @@ class DistillConfig(Options):
         super().__post_init__()
         check_range(0 <= self.weight <= 1, "distill.weight", self.weight, "0 to 1")
         check_range(self.temperature > 0, "distill.temperature", self.temperature, "more than 0")
-        if self.teacher and not self.weight:
-            raise ConfigError(
-                "distill.teacher has no effect with distill.weight=0; give a weight such as 0.5"
-            )
+        for name in ("teacher", "temperature"):
+            if not self.weight and getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(
+                    f"distill.{name} has no effect with distill.weight=0; give a weight such as 0.5"
+                )

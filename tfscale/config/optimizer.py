@@ -20,19 +20,21 @@ Range: TypeAlias = tuple[Callable[[Any], bool], str]
 
 NOT_NEGATIVE: Range = (lambda value: value >= 0, "0 or more")
 POSITIVE: Range = (lambda value: value > 0, "more than 0")
+# Below it float32, in which an optimizer computes, has 0, and divides by it.
+TINY: Range = (lambda value: value >= 1.18e-38, "1.18e-38 or more, which float32 tells from 0")
 RATE: Range = (lambda value: 0 <= value < 1, "0 to below 1")
 POSITIVE_RATE: Range = (lambda value: 0 < value < 1, "more than 0 and below 1")
 RANGES: Mapping[str, Range] = {
     "weight_decay": NOT_NEGATIVE,
     "beta_1": RATE,
     "beta_2": RATE,
-    "epsilon": POSITIVE,
+    "epsilon": TINY,
     "momentum": RATE,
     "rho": RATE,
     "initial_accumulator_value": NOT_NEGATIVE,
     "beta_2_decay": (lambda value: -1 <= value < 0, "-1 to below 0"),
-    "epsilon_1": POSITIVE,
-    "epsilon_2": POSITIVE,
+    "epsilon_1": TINY,
+    "epsilon_2": TINY,
     "clip_threshold": POSITIVE,
     "adam_beta_1": RATE,
     "adam_beta_2": RATE,

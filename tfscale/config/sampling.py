@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tfscale.config.options import Options
+from tfscale.errors import ConfigError
 
 EDIT_COST = 8.0
 """Nats by which a text must become more likely for `correct` to change one letter."""
@@ -32,3 +33,10 @@ class SamplingConfig(Options):
         self.check_range(0 < self.top_p <= 1, "top_p", "above 0 to 1")
         self.check_range(self.repetition_penalty > 0, "repetition_penalty", "more than 0")
         self.check_range(self.seed >= 0, "seed", "0 or more")
+        for name in ("top_k", "top_p"):
+            value = getattr(self, name)
+            if not self.temperature and value != getattr(type(self), name):
+                raise ConfigError(
+                    f"{name}={value} has no effect with temperature=0, which takes the most likely"
+                    " token; give a temperature such as 0.8"
+                )

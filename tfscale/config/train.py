@@ -17,6 +17,7 @@ from tfscale.errors import ConfigError
 from tfscale.registry import OPTIMIZERS, SCHEDULES, NameIn
 
 DEFAULT_STEPS = 1000
+LARGEST_RATE = 3.4028235e38
 LENGTHS = ("steps", "epochs", "minutes")
 """Options that say how long a training is, of which one is given or none."""
 
@@ -116,7 +117,11 @@ class TrainConfig(OptimizerOptions, StepOptions):
                 " each other, and needs train.document_mask=true, by which each is read by itself;"
                 " give both"
             )
-        self.check_range(self.learning_rate >= 0, "learning_rate", "0 (the family's) or more")
+        self.check_range(
+            0 <= self.learning_rate <= LARGEST_RATE,
+            "learning_rate",
+            f"0 (the family's) to {LARGEST_RATE:g}, the largest number of float32",
+        )
         check_optimizer_options(self.optimizer, vars(self))
         if self.global_batch_size % self.micro_batches:
             raise ConfigError(

@@ -10,6 +10,7 @@ from tfscale.errors import CheckpointError, DataError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import write_json
 from tfscale.models.capability import capabilities
+from tfscale.runs.divergence import check_validation
 from tfscale.runs.folder import read_summary, save_network
 from tfscale.runs.recorder import RunRecorder, figures_of
 from tfscale.text.score import Score, ScoredText
@@ -41,6 +42,9 @@ def finish_run(
 
     Returns:
         The summary.
+
+    Raises:
+        TrainingError: the loss of these weights is not finite; nothing is written.
     """
     model = recorder.model
     step = int(recorder.runner.step.numpy())
@@ -69,12 +73,13 @@ def finish_run(
             assign_arrays(recorder.checkpoints.best_path, best[0], network_state(model.network))
             summary |= {"result": "best", "result_step": best[1]["step"]}
         model.workers.from_chief(network_state(model.network))
-        if model.workers.is_chief:
-            save_network(model.plain_network(), os.path.join(output, "model.keras"))
         if validation is not None and text is not None and summary["completed"]:
             nll, tokens = model.summed_loss(validation, averaged=False)
+            check_validation(nll / tokens, summary["result_step"])
             score = Score(nll, round(tokens), cloze=capabilities(model.network).is_cloze)
             summary["validation"] = score.of(text).to_dict()
+        if model.workers.is_chief:
+            save_network(model.plain_network(), os.path.join(output, "model.keras"))
         summary |= summarize(model)
     if model.workers.is_chief:
         write_json(os.path.join(output, "summary.json"), summary)

@@ -21,6 +21,7 @@ from tfscale.files.json_text import JsonObject, to_json
 from tfscale.files.paths import atomic_write, open_file, read_json_lines
 from tfscale.launching.heartbeat import beat
 from tfscale.launching.interruption import ENDING, wanted
+from tfscale.runs.divergence import check_validation, check_weights
 from tfscale.runs.length import RunLength
 from tfscale.training.checkpoint import Checkpoints, network_state, write_arrays
 from tfscale.training.language_model import LanguageModel
@@ -139,6 +140,11 @@ class RunRecorder(keras.callbacks.Callback):
         return self.earlier.get("seconds", 0.0) + spent
 
     @property
+    def skipped(self) -> int:
+        """Steps of the whole run that changed nothing, because a gradient overflowed."""
+        return int(self.runner.overflows.numpy())
+
+    @property
     def compiled_only(self) -> bool:
         """Whether there was one call of the step alone, of whose time compilation is a part."""
         return not self._sums[1]
@@ -220,15 +226,19 @@ class RunRecorder(keras.callbacks.Callback):
 
     def save(self, step: int) -> None:
         """Writes a checkpoint unless this step's is there already."""
-        if self.writes and step != self._saved_step:
+        if step == self._saved_step:
+            return
+        check_weights(self.model.network, step)
+        if self.writes:
             described = {"figures": self.figures(), "length": self.length.state(step)}
             self.checkpoints.save(step, self.runner.state(), {**self.meta, **described})
-            self._saved_step = step
+        self._saved_step = step
 
     def _validate(self, step: int, validate: Callable[[], tuple[float, float]]) -> None:
         nll, tokens = validate()
         loss = nll / tokens
         perplexity = math.inf if loss >= 700 else math.exp(loss)
+        check_validation(loss, step)
         self._record(
             step,
             {"val_loss": loss, f"val_{self.model.score_name}": perplexity, "val_tokens": tokens},

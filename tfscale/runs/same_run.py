@@ -17,6 +17,7 @@ from tfscale.registry import FAMILIES
 from tfscale.runs.folder import read_config
 from tfscale.runs.longer import filled, refuse_longer
 from tfscale.runs.provenance import DIGESTS, SECTIONS
+from tfscale.training.checkpoint import Checkpoints
 
 MAY_CHANGE = {
     "strategy",
@@ -72,7 +73,7 @@ def check_same_run(output: str, now: JsonObject) -> bool:
                 raise ConfigError(
                     f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
                     "give the same value to resume, or another --output"
-                    f"{_if_default_changed(name, key, before, now['model']['family'], output)}"
+                    f"{_if_default_changed(name, key, (before, after), now['model'], output)}"
                 )
     for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
@@ -89,6 +90,19 @@ def check_same_run(output: str, now: JsonObject) -> bool:
         return False
     refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
     return True
+
+
+def check_not_lost(output: str, checkpoints: Checkpoints) -> None:
+    """Refuses to train a model from the beginning over one that is there.
+
+    Raises:
+        CheckpointError: the folder has a model, and no checkpoint to go on from.
+    """
+    if not checkpoints.start_of_longer() and exists(os.path.join(output, "model.keras")):
+        raise CheckpointError(
+            f"run {output} has a model and no checkpoint to go on from; give another --output, with"
+            f" --start {output} to train its model further, or remove the folder to train anew"
+        )
 
 
 def _whole(section: str, described: JsonObject, family: str) -> JsonObject:
@@ -113,11 +127,27 @@ def _class_of(section: str, family: str) -> Any:
     return kinds.get(section) or FAMILIES.get(family)
 
 
-def _if_default_changed(section: str, key: str, before: object, family: str, output: str) -> str:
-    """Returns how a run goes on that was begun when an option had another default."""
+def _if_default_changed(
+    section: str, key: str, values: tuple[object, object], model: JsonObject, output: str
+) -> str:
+    """Returns how a run goes on that was begun when an option had another default.
+
+    Args:
+        section: of the option.
+        key: the option.
+        values: of the run, and as it is asked for now.
+        model: the section of the model, as it is asked for now.
+        output: the run folder.
+    """
+    family = model["family"]
     if section == "quantize" or key not in _class_of(section, family).earlier_defaults:
         return ""
-    if before != _class_of(section, family).earlier_defaults[key]:
+    kind, (before, after) = _class_of(section, family), values
+    # An optimizer that is left out is the family's.
+    today = {field.name: field.default for field in dataclasses.fields(kind)}[key]
+    if section == "train" and key == "optimizer":
+        today = FAMILIES.get(family).optimizer
+    if before != kind.earlier_defaults[key] or after != today:
         return ""
     return (
         f"; its default has changed since, and tfscale train {output}/config.yaml --output {output}"

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -20,12 +20,13 @@ from tfscale.data.tokens import split_text
 from tfscale.distribution.cluster import reports_progress
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.strategy import describe, has_servers, serves_only, strategy
-from tfscale.errors import ConfigError, TrainingError
+from tfscale.errors import ConfigError
 from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
 from tfscale.files.run_lock import only_writer
 from tfscale.launching.heartbeat import beat
 from tfscale.runs.compiled import compiled_model, way_of_run
+from tfscale.runs.divergence import naming_checkpoint, skipped_note
 from tfscale.runs.finish import finish_run
 from tfscale.runs.folder import describe_run, named, used_xla, write_run_files
 from tfscale.runs.length import WITHOUT_END, run_length
@@ -34,7 +35,7 @@ from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import USED_XLA, Provenance, alike
 from tfscale.runs.reading import Reading
 from tfscale.runs.recorder import RunRecorder
-from tfscale.runs.same_run import check_same_run
+from tfscale.runs.same_run import check_not_lost, check_same_run
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints
@@ -125,6 +126,7 @@ def train(
     claim_directory(output, "config.yaml", "a run folder", remote=True)
     checkpoints = Checkpoints(os.path.join(output, "checkpoints"))
     is_longer = check_same_run(output, described)
+    check_not_lost(output, checkpoints)
     if is_longer:
         check_start(output, checkpoints, train_config)
     chosen = strategy(train_config.strategy)
@@ -258,17 +260,24 @@ def _fit(recorder: RunRecorder, reading: Reading, done: int, batches: int) -> fl
     recorder.progress.stage("compiling the train step")
     began = time.perf_counter()
     beat(done)
-    with data_errors(reading.data), _naming_checkpoint(recorder.checkpoints):
-        recorder.model.fit(
-            share,
-            epochs=1,
-            steps_per_epoch=(total or WITHOUT_END) - done,
-            verbose=0,
-            callbacks=[recorder],
-            steps_per_call=config.log_every,
-            stop_at_multiples_of=recorder.length.stops,
-            checked=True,
-        )
+    with data_errors(reading.data), naming_checkpoint(recorder.checkpoints, recorder.runner):
+        try:
+            recorder.model.fit(
+                share,
+                epochs=1,
+                steps_per_epoch=(total or WITHOUT_END) - done,
+                verbose=0,
+                callbacks=[recorder],
+                steps_per_call=config.log_every,
+                stop_at_multiples_of=recorder.length.stops,
+                checked=True,
+            )
+        finally:
+            # Keras does not call it where an error ends the training, and Ctrl-C would stay noted
+            # for a run that is over.
+            recorder.on_train_end()
+    if note := skipped_note(recorder.skipped, int(recorder.runner.step.numpy())):
+        recorder.progress.note(note)
     return time.perf_counter() - began
 
 
@@ -299,14 +308,3 @@ def fit_to_data(config: NetworkConfig, manifest: Manifest) -> NetworkConfig:
             f"{manifest.vocabulary_size} entries; leave the option out to take the data's"
         )
     return dataclasses.replace(config, vocabulary_size=manifest.vocabulary_size)
-
-
-@contextlib.contextmanager
-def _naming_checkpoint(checkpoints: Checkpoints) -> Iterator[None]:
-    """Adds to an error of training which checkpoint is the last good one."""
-    try:
-        yield
-    except TrainingError as error:
-        steps = checkpoints.steps()
-        good = checkpoints.path(steps[-1]) if steps else "none was written yet"
-        raise type(error)(f"{error}. Last good checkpoint: {good}") from error

@@ -156,7 +156,8 @@ class Checkpoints:
             return int(meta["step"]), damaged
         if steps:
             raise CheckpointError(
-                f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}"
+                f"no checkpoint in {self.directory} is whole: {'; '.join(damaged)}; train into"
+                " another folder"
             )
         return 0, []
 
