@@ -1,11 +1,13 @@
 """`HubCheckpoint`: the tensors of a Hugging Face folder, described without reading them, and read
-one at a time.
+in parts.
 
 Files are read by the package safetensors, which checks their headers.
 """
 
 import contextlib
+import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _TYPES = ("F64", "F32", "F16", "BF16")
 """Types of numbers that are read."""
+_PART = 1 << 22
+"""Numbers that are read at a time."""
 
 
 class HubCheckpoint(contextlib.ExitStack):
@@ -39,7 +43,9 @@ class HubCheckpoint(contextlib.ExitStack):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._files: dict[str, Any] = {}
         index = os.path.join(folder, INDEX)
-        places = _places(index) if os.path.isfile(index) else {}
+        # The order of transformers, where a folder has both.
+        whole = os.path.isfile(os.path.join(folder, FILE)) or not os.path.isfile(index)
+        places = {} if whole else _places(index)
         try:
             for name in sorted(set(places.values())) or [FILE]:
                 self._open(name)
@@ -77,29 +83,34 @@ class HubCheckpoint(contextlib.ExitStack):
             self._files[tensor] = file
             self.shapes[tensor] = tuple(part.get_shape())
 
-    def read(self, name: str, rows: int) -> np.ndarray:
-        """Returns the first rows of a tensor in float32.
+    def parts(self, name: str, rows: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yields the first rows of a tensor in float32, a part of them at a time, and which they
+        are.
 
         Raises:
             ConfigError: a number is not finite.
         """
-        values = self._files[name].get_slice(name)[:rows]
-        with np.errstate(over="ignore"):
-            numbers = np.asarray(values, np.float32)
-        # The sum of the squares is finite where all numbers are, but for huge ones.
-        if not np.isfinite(np.vdot(numbers, numbers)) and not np.isfinite(numbers).all():
-            raise ConfigError(f"{self.folder} has numbers in {name} that are not finite")
-        return numbers
+        stored = self._files[name].get_slice(name)
+        for place in _pieces((rows, *self.shapes[name][1:])):
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = np.asarray(stored[place], np.float32)
+            if not np.isfinite(numbers).all():
+                raise ConfigError(f"{self.folder} has numbers in {name} that are not finite")
+            yield place, numbers
 
-    def same(self, one: str, other: str, step: int) -> bool:
-        """Returns whether two tensors of one shape hold the same numbers; reads `step` rows at a
-        time."""
-        parts = [self._files[name].get_slice(name) for name in (one, other)]
-        rows = self.shapes[one][0]
+    def same(self, one: str, other: str) -> bool:
+        """Returns whether two tensors of one shape hold the same numbers."""
+        stored = [self._files[name].get_slice(name) for name in (one, other)]
         return all(
-            np.array_equal(*(part[start : min(start + step, rows)] for part in parts))
-            for start in range(0, rows, step)
+            np.array_equal(*(tensor[place] for tensor in stored))
+            for place in _pieces(self.shapes[one])
         )
+
+
+def _pieces(shape: tuple[int, ...]) -> list[slice]:
+    """Returns parts of the first axis."""
+    step = max(1, _PART // max(1, math.prod(shape[1:])))
+    return [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
 
 
 def _places(index: str) -> dict[str, str]:

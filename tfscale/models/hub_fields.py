@@ -37,10 +37,11 @@ class HubFields:
     Attributes:
         content: the object.
         path: of the file.
+        kind: the type of model.
     """
 
     def __init__(self, content: Mapping[str, JsonValue], path: str, kind: str):
-        self.content, self.path, self._kind = content, path, kind
+        self.content, self.path, self.kind = content, path, kind
 
     def get(self, name: str, default: object = None) -> JsonValue:
         """Returns an entry as it is; `default` where there is none."""
@@ -72,6 +73,12 @@ class HubFields:
             return 0.0
         return self.number(name, default) if name in self.content or default else 0.0
 
+    def window(self, default: int = 0) -> int:
+        """Returns `sliding_window`; 0 for null, and `default` for a file without it."""
+        if self.content.get("sliding_window", default) in (None, 0):
+            return 0
+        return self.whole("sliding_window", default)
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Returns true or false; `default` for a file without the entry, or with null."""
         value = self._value(name, default)
@@ -99,7 +106,7 @@ class HubFields:
 
     def of(self, content: Mapping[str, JsonValue]) -> "HubFields":
         """Returns other entries of the same file."""
-        return HubFields(content, self.path, self._kind)
+        return HubFields(content, self.path, self.kind)
 
     def _object(self, name: str) -> Mapping[str, JsonValue]:
         value = self.content.get(name)
@@ -120,9 +127,13 @@ class HubFields:
             ConfigError: they are stretched in another way than by linear or Llama 3's scaling.
         """
         new, old = self._object("rope_parameters"), self._object("rope_scaling")
-        theta = old.get("rope_theta", new.get("rope_theta", self.get("rope_theta", base)))
+        # As transformers does, which takes the older entry where a file has both.
+        theta = (old or new).get("rope_theta", self.get("rope_theta", base))
         if old and new and _scaling(old) != _scaling(new):
             raise self._wrong("rope_scaling", old, "what rope_parameters beside it says")
+        if new.get("rope_theta", theta) != theta:
+            expected = f"{json.dumps(theta)}, which transformers reads from the entries beside it"
+            raise self._wrong("rope_parameters", new, f"a rope_theta of {expected}")
         parameters = self.of({**(old or new), "rope_theta": theta})
         share = parameters.get("partial_rotary_factor", self.get("partial_rotary_factor", 1.0))
         part = self.of({"partial_rotary_factor": share}).number("partial_rotary_factor", 1.0)
@@ -202,14 +213,14 @@ class HubFields:
         value = self.content.get(name)
         if value is None:
             if default is _NEEDED:
-                raise ConfigError(f"{self.path} has no {name}, which a {self._kind} needs")
+                raise ConfigError(f"{self.path} has no {name}, which a {self.kind} needs")
             return default
         return value
 
     def _wrong(self, name: str, value: JsonValue, expected: str) -> ConfigError:
         shown = json.dumps(value)
         shown = shown if len(shown) < 80 else f"{shown[:77]}..."
-        return ConfigError(f"{self.path} has {name}={shown} in a {self._kind}; expected {expected}")
+        return ConfigError(f"{self.path} has {name}={shown} in a {self.kind}; expected {expected}")
 
 
 def read_fields(folder: str) -> HubFields | None:

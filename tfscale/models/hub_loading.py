@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tfscale.compat.handed_over import to_hand_over
 from tfscale.compat.keras_weights import weights_from_files
 from tfscale.compat.memory import give_memory_back
 from tfscale.config import Precision, TransformerConfig
@@ -33,8 +34,6 @@ _TABLES = ("embed_tokens.weight", "wte.weight", "lm_head.weight")
 """Names of tensors with a row for each token."""
 _POSITIONS = "wpe.weight"
 _HEAD = "lm_head.weight"
-_ROWS = 1 << 12
-"""Rows of a table that are compared at a time."""
 
 
 def is_hub_folder(source: object) -> bool:
@@ -44,7 +43,7 @@ def is_hub_folder(source: object) -> bool:
         ConfigError: the weights of the folder are stored in a way that is not read.
     """
     fields = read_fields(source) if isinstance(source, str) else None
-    return fields is not None and fields.get("model_type") in HUB_WRITERS
+    return fields is not None and fields.kind in HUB_WRITERS
 
 
 def _fields(folder: str) -> HubFields:
@@ -56,7 +55,7 @@ def _fields(folder: str) -> HubFields:
 
 def architecture_of(folder: str) -> str:
     """Returns the name of the architecture of a folder that `is_hub_folder`, such as "Llama"."""
-    writer: type[HubWriter] = HUB_WRITERS.get(str(_fields(folder).get("model_type")))
+    writer: type[HubWriter] = HUB_WRITERS.get(_fields(folder).kind)
     return writer.architecture.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
 
 
@@ -86,7 +85,7 @@ def from_hub_folder(
             those of the architecture, or a context longer than the model's positions.
     """
     fields = _fields(folder)
-    writer: HubWriter = HUB_WRITERS.get(str(fields.get("model_type")))()
+    writer: HubWriter = HUB_WRITERS.get(fields.kind)()
     _check_layers(fields)
     options = {**GPT2_PARTS, **writer.options(fields)}
     config = _config(fields, options, sequence_length, vocabulary_size or rows_of(folder))
@@ -158,7 +157,7 @@ def _check(
         elif tensor.name.endswith(_POSITIONS):
             shape = (fields.whole("n_positions", _CONTEXT), *shape[1:])
         found = shapes.pop(tensor.name, None)
-        if found is None and not _may_lack(fields, tensor):
+        if found is None and not writer.may_lack(tensor.name, fields):
             raise ConfigError(f"{folder} has no tensor {tensor.name} of the shape {list(shape)}")
         if found is not None and found != shape:
             raise ConfigError(
@@ -176,16 +175,10 @@ def _check(
         )
 
 
-def _may_lack(fields: HubFields, tensor: HubTensor) -> bool:
-    """Returns whether zeros stand for a tensor: a bias that is said not to be there."""
-    part = "mlp_bias" if ".mlp." in tensor.name else "attention_bias"
-    return tensor.name.endswith("_proj.bias") and fields.get(part) is False
-
-
 def _check_tied(checkpoint: HubCheckpoint, embedding: str) -> None:
     """Refuses an output table that is not the embedding, with which it is said to be one."""
     equal = checkpoint.shapes[_HEAD] == checkpoint.shapes[embedding]
-    if not equal or not checkpoint.same(_HEAD, embedding, _ROWS):
+    if not equal or not checkpoint.same(_HEAD, embedding):
         raise ConfigError(
             f"{checkpoint.folder} has {_HEAD} with other numbers than {embedding}, and config.json"
             " says by tie_word_embeddings that they are one"
@@ -194,30 +187,37 @@ def _check_tied(checkpoint: HubCheckpoint, embedding: str) -> None:
 
 def _read(tensors: list[HubTensor], checkpoint: HubCheckpoint) -> None:
     """Assigns the weights of a network, each in one piece."""
-    parts: dict[int, list[HubTensor]] = defaultdict(list)
+    groups: dict[int, list[HubTensor]] = defaultdict(list)
     for tensor in tensors:
         if tensor.place is not None:
-            parts[id(tensor.place.variable)].append(tensor)
-        elif (
-            tensor.name in checkpoint.shapes and checkpoint.read(tensor.name, tensor.shape[0]).any()
-        ):
-            raise ConfigError(
-                f"{checkpoint.folder} has numbers in {tensor.name}, which tfscale computes without"
-            )
-    for group in parts.values():
-        group.sort(key=lambda tensor: tensor.place.first if tensor.place else 0)
-        numbers = [_numbers(tensor, checkpoint) for tensor in group]
-        place = group[0].place
-        assert place is not None
-        place.variable.assign(numbers[0] if len(numbers) == 1 else np.concatenate(numbers, axis=-1))
+            groups[id(tensor.place.variable)].append(tensor)
+        elif tensor.name in checkpoint.shapes:
+            _check_zeros(tensor, checkpoint)
+    for group in groups.values():
+        variable = group[0].place.variable if group[0].place else None
+        assert variable is not None
+        values = to_hand_over(tuple(variable.shape), np.dtype(np.float32))
+        for tensor in group:
+            if tensor.name in checkpoint.shapes:
+                _fill(values, tensor, checkpoint)
+        variable.assign(values)
 
 
-def _numbers(tensor: HubTensor, checkpoint: HubCheckpoint) -> np.ndarray:
-    """Returns the numbers of a tensor as the network has them."""
-    assert tensor.place is not None
-    if tensor.name not in checkpoint.shapes:
-        return np.zeros(tensor.shape, np.float32)
-    numbers = checkpoint.read(tensor.name, tensor.shape[0])
-    if tensor.place.plus:
-        numbers = numbers - np.float32(tensor.place.plus)
-    return numbers.T if tensor.place.turned else numbers
+def _fill(values: np.ndarray, tensor: HubTensor, checkpoint: HubCheckpoint) -> None:
+    """Writes a tensor to its place in the numbers of a weight."""
+    place = tensor.place
+    assert place is not None
+    for rows, numbers in checkpoint.parts(tensor.name, tensor.shape[0]):
+        first, last = place.first + rows.start, place.first + rows.stop
+        if place.turned:
+            values[:, first:last] = numbers.T
+        else:
+            values[first:last] = numbers - np.float32(place.plus) if place.plus else numbers
+
+
+def _check_zeros(tensor: HubTensor, checkpoint: HubCheckpoint) -> None:
+    """Refuses numbers for what the network does not have."""
+    if any(numbers.any() for _, numbers in checkpoint.parts(tensor.name, tensor.shape[0])):
+        raise ConfigError(
+            f"{checkpoint.folder} has numbers in {tensor.name}, which tfscale computes without"
+        )

@@ -135,6 +135,10 @@ class HubWriter(abc.ABC):
             "tie_embeddings": fields.flag("tie_word_embeddings", self.tied),
         }
 
+    def may_lack(self, name: str, fields: HubFields) -> bool:
+        """Returns whether zeros stand for a tensor that a folder does not have."""
+        return False
+
     def tensors(self, network: TransformerLM) -> Iterator[HubTensor]:
         """Yields the tensors of a checkpoint in the order of the network."""
         embedding = network.token_embedding

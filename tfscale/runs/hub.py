@@ -113,8 +113,9 @@ def _of_folder(folder: str, tokenizer: object, stop_tokens: Sequence[str]) -> To
     """Returns the run's tokenizer of a Hugging Face folder."""
     if tokenizer is not None:
         return tokenizer_of(tokenizer, stop_tokens)
-    rows = rows_of(folder)
-    return folder_tokenizer(folder, rows, stop_tokens, lambda: _ours(folder, None, stop_tokens))
+    return folder_tokenizer(
+        folder, rows_of(folder), stop_tokens, lambda stops: _ours(folder, None, stops)
+    )
 
 
 def _ours(source: str | keras.Model, tokenizer: object, stop_tokens: Sequence[str]) -> Tokenizer:

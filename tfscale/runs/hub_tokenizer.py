@@ -6,6 +6,7 @@ token for each architecture. Which of both is written does not decide the ids: t
 folder.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -27,7 +28,10 @@ _TRIED = (
 
 
 def folder_tokenizer(
-    folder: str, rows: int, stop_tokens: Sequence[str], by_keras_hub: Callable[[], Tokenizer]
+    folder: str,
+    rows: int,
+    stop_tokens: Sequence[str],
+    by_keras_hub: Callable[[Sequence[str]], Tokenizer],
 ) -> Tokenizer:
     """Returns the tokenizer of a Hugging Face folder.
 
@@ -36,29 +40,41 @@ def folder_tokenizer(
         rows: of the model's table of tokens; a file with more, such as that of Gemma 3, which has a
             token for pictures, is not the one that the model reads by.
         stop_tokens: texts of special tokens that end a completion too.
-        by_keras_hub: returns the tokenizer that keras-hub reads of the folder, as one of tfscale.
+        by_keras_hub: returns the tokenizer that keras-hub reads of the folder, as one of tfscale,
+            with these tokens that end a completion.
 
     Raises:
         ConfigError: the folder has none that is read.
         TokenizerError: likewise, or it lacks a stop token.
     """
     own, refused = _own(folder)
-    too_large = own is not None and own.vocabulary_size > rows
-    if own is not None and not too_large:
-        own = with_stops(own, stop_tokens, folder)
-    try:
-        read = by_keras_hub()
-    except (ConfigError, TokenizerError):
-        if own is not None:
-            return own  # One that is too large is refused with the model.
-        raise refused or ConfigError(f"{folder} has no tokenizer that is read") from None
-    if own is None or too_large:
-        return read
-    special = dataclasses.replace(own.special, leading_space=read.special.leading_space)
-    agree = read.vocabulary_size == own.vocabulary_size and read.end_id == own.end_id
-    if agree and all(read.encode(text) == own.encode(text) for text in _TRIED):
-        return read.with_special(special)
-    return own
+    if own is None:
+        try:
+            return by_keras_hub(stop_tokens)
+        except (ConfigError, TokenizerError) as error:
+            raise refused or error from None
+    stops = [own.piece(id) for id in own.stop_ids if id != own.end_id]
+    if own.vocabulary_size > rows:
+        # One that keras-hub reads as large too is refused with the model.
+        return _first(by_keras_hub, [*stop_tokens, *stops], stop_tokens) or own
+    own = with_stops(own, stop_tokens, folder)
+    read = _first(by_keras_hub, stop_tokens)
+    if read is None or (read.vocabulary_size, read.end_id) != (own.vocabulary_size, own.end_id):
+        return own
+    if any(read.encode(text) != own.encode(text) for text in _TRIED):
+        return own
+    space = read.special.leading_space
+    return read.with_special(dataclasses.replace(own.special, leading_space=space))
+
+
+def _first(
+    by_keras_hub: Callable[[Sequence[str]], Tokenizer], *stops: Sequence[str]
+) -> Tokenizer | None:
+    """Returns what keras-hub reads with the first of these stop tokens with which it does."""
+    for texts in stops:
+        with contextlib.suppress(ConfigError, TokenizerError):
+            return by_keras_hub(texts)
+    return None
 
 
 def _own(folder: str) -> tuple[Tokenizer | None, TokenizerError | None]:

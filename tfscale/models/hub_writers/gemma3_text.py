@@ -22,16 +22,17 @@ def _positions(fields: HubFields, windowed: bool) -> JsonObject:
         fields.expect("rope_parameters", ({FULL: {}, SLIDING: {}},), None)
     everywhere = {"rope_theta": fields.get("rope_theta", 1_000_000.0), **both.inner(FULL).content}
     everywhere |= fields.inner("rope_scaling").content
-    options = both.of(everywhere).rope(1_000_000.0)
+    options = both.of({"rope_parameters": everywhere}).rope(1_000_000.0)
     if not windowed:
         return options
     local = fields.get("rope_local_base_freq", 10_000.0)
-    near = both.of({"rope_theta": local, **both.inner(SLIDING).content}).rope(10_000.0)
-    if near == options and "rope_scaling" in options:
+    near = {"rope_theta": local, **both.inner(SLIDING).content}
+    windows = both.of({"rope_parameters": near}).rope(10_000.0)
+    if windows == options and "rope_scaling" in options:
         return options
-    if "rope_scaling" in near:
+    if "rope_scaling" in windows:
         both.expect(SLIDING, ({"rope_theta": local, "rope_type": "default"},), None)
-    return {**options, "local_rope_base": near["rope_base"]}
+    return {**options, "local_rope_base": windows["rope_base"]}
 
 
 @register

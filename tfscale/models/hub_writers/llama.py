@@ -35,6 +35,10 @@ class Llama(HubWriter):
         # Those that the model does not have are zeros.
         return {**super().options(fields), "use_bias": any(biases)}
 
+    def may_lack(self, name: str, fields: HubFields) -> bool:
+        part = "mlp_bias" if ".mlp." in name else "attention_bias"
+        return name.endswith(".bias") and not fields.flag(part)
+
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {
             **super().describe(config),

@@ -36,13 +36,13 @@ class Mistral(HubWriter):
 
     def options(self, fields: HubFields) -> JsonObject:
         # A file without the entry means the first model's.
-        window = fields.get("sliding_window", _WINDOW) and fields.whole("sliding_window", _WINDOW)
+        window = fields.window(_WINDOW)
         layers = fields.whole("num_hidden_layers")
         everywhere = [SLIDING if window else FULL] * layers
         if fields.layer_kinds(layers, everywhere) != everywhere:
             # It is transformers' `Ministral` that has such layers.
             fields.expect("layer_types", (everywhere,), None)
-        return {**super().options(fields), **fields.windows(everywhere, window or 0)}
+        return {**super().options(fields), **fields.windows(everywhere, window)}
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         window = parts_of(config)["attention_window"]

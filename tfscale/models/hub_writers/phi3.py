@@ -35,12 +35,12 @@ class Phi3(HubWriter):
 
     def options(self, fields: HubFields) -> JsonObject:
         fields.expect("hidden_act", ("silu",), "silu")
-        window = fields.get("sliding_window") and fields.whole("sliding_window")
+        window = fields.window()
         kinds = [SLIDING if window else FULL] * fields.whole("num_hidden_layers")
         return {
             **self.sizes(fields),
             **fields.rope(self.base, fraction=True),
-            **fields.windows(kinds, window or 0),
+            **fields.windows(kinds, window),
         }
 
     def describe(self, config: TransformerConfig) -> JsonObject:

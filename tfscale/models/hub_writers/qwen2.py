@@ -30,7 +30,7 @@ def window_entries(config: TransformerConfig) -> JsonObject:
 
 def windows_in(fields: HubFields) -> JsonObject:
     """Returns the options of the windows that `window_entries` describes."""
-    window = fields.whole("sliding_window", 4096) if fields.flag("use_sliding_window") else 0
+    window = fields.window(4096) if fields.flag("use_sliding_window") else 0
     layers = fields.whole("num_hidden_layers")
     first = fields.get("max_window_layers", 28)
     if type(first) is not int:

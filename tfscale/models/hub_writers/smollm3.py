@@ -43,13 +43,13 @@ class SmolLM3(HubWriter):
         elif not isinstance(turned, list) or len(turned) < layers:
             fields.expect("no_rope_layers", ([1] * layers,), None)
         without = [not has for has in turned[:layers]]
-        window = fields.get("sliding_window") if fields.flag("use_sliding_window") else None
+        window = fields.window() if fields.flag("use_sliding_window") else 0
         kinds = [SLIDING if window and bare else FULL for bare in without]
         return {
             **super().options(fields),
             "query_key_value_bias": fields.flag("attention_bias"),
             "no_rope_every": fields.every("no_rope_layers", without),
-            **fields.windows(fields.layer_kinds(layers, kinds), window or 0),
+            **fields.windows(fields.layer_kinds(layers, kinds), window),
         }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
