@@ -11,17 +11,17 @@ from tfscale.runs.hub_tokenizer import folder_tokenizer
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 
-DOCUMENTS = ["the cats of house 7 saw 123 birds and slept naïve café 你好 🙂\n" * 20]
+DOCUMENTS = ["the cats of house 12345 saw 123 birds and slept naïve café 你好 🙂\n" * 20]
 
 
 def folder_of(path, digits):
     """Writes the files of a byte-level tokenizer whose digits stand alone, or do not."""
-    steps = [theirs.pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    if digits:
-        steps.insert(0, theirs.pre_tokenizers.Digits(individual_digits=True))
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    sequence = theirs.pre_tokenizers.Sequence(steps)
-    tokenizer = theirs._byte_level(DOCUMENTS, sequence, special=special)
+    plain = theirs.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = theirs._byte_level(DOCUMENTS, plain, special=special)
+    if digits:
+        alone = theirs.pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = theirs.pre_tokenizers.Sequence([alone, plain])
     content = json.loads(theirs._json(tokenizer))
     path.mkdir()
     (path / "tokenizer.json").write_text(json.dumps(content))
