@@ -1,4 +1,4 @@
-"""Folders of Hugging Face: what keras-hub's converters pass over is read, or refused in a line."""
+"""Folders of Hugging Face: every entry of config.json and every tensor is read, or refused in a line."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tfscale.errors import ConfigError
-from tfscale.models.hub import from_keras_hub
+from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.models.hub_folder import unread_options
 
 SIZES = {
@@ -99,23 +99,66 @@ def test_options_and_weights_of_the_folder(kind, changes, expected, tmp_path):
     )
 
 
+REFUSED = [
+    ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, 'rope_type="yarn"'),
+    ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "no low_freq_factor"),
+    ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
+    ("mistral", {"rope_scaling": [2]}, "expected an object"),
+    ("mistral", {"layer_types": ["full_attention"] * 2}, "layer_types="),
+    ("llama", {"hidden_act": "gelu"}, 'hidden_act="gelu" in a llama; expected "silu"'),
+    ("llama", {"hidden_size": "16"}, "a whole number from 1 on"),
+    ("llama", {"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000"),
+    ("llama", {"rms_norm_eps": -1}, "rms_norm_eps=-1 in a llama; expected a number above 0"),
+    ("llama", {"quantization_config": {"quant_method": "gptq"}}, "rounded already"),
+    ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}, "layer_types="),
+    ("gemma2", {"head_dim": 4, "layer_types": ["full_attention", "sliding_attention"]}, "layer_t"),
+    ("gemma2", {"head_dim": 4, "hidden_activation": "silu"}, "hidden_activation"),
+    ("gemma", {"head_dim": 4, "hidden_act": "silu"}, "hidden_act"),
+    ("gemma", {"head_dim": 4, "hidden_act": "gelu", "attention_bias": True}, "attention_bias"),
+    ("gemma3_text", {"head_dim": 4, "attn_logit_softcapping": 5.0}, "attn_logit_softcapping"),
+    ("phi3", {"rope_scaling": {"type": "longrope", "short_factor": []}}, 'rope_type="longrope"'),
+    ("smollm3", {"no_rope_layers": [0, 1]}, "no_rope_layers"),
+    ("smollm3", {"mlp_bias": True}, "mlp_bias"),
+]
+
+
+@pytest.mark.parametrize("kind,changes,says", REFUSED)
+def test_what_tfscale_cannot_do_is_refused_before_a_weight_is_read(kind, changes, says, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**SIZES, "model_type": kind, **changes}))
+    with pytest.raises(ConfigError, match=says) as raised:
+        from_keras_hub(str(tmp_path))
+    assert "config.json" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name,value,says",
+    [
+        ("activation_function", "relu", "expected .gelu_new. or"),
+        ("scale_attn_weights", False, "expected true"),
+        ("scale_attn_by_inverse_layer_idx", True, "expected false"),
+        ("add_cross_attention", True, "expected false"),
+    ],
+)
+def test_gpt2_of_other_parts_is_refused(name, value, says, tmp_path):
+    sizes = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "model_type": "gpt2"}
+    (tmp_path / "config.json").write_text(json.dumps({**sizes, name: value}))
+    with pytest.raises(ConfigError, match=says):
+        from_keras_hub(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "kind,changes,says",
     [
         ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "positions by 'yarn'"),
         ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "positions by 'linear'"),
-        ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "without low_freq"),
-        ("mistral", {"rope_scaling": [2]}, "expected an object"),
         ("llama", {"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ("llama", {"attention_bias": True}, "attention_bias=true"),
-        ("llama", {"mlp_bias": True}, "mlp_bias=true"),
     ],
 )
-def test_what_keras_hub_cannot_do_is_refused_before_a_weight_is_read(kind, changes, says, tmp_path):
+def test_what_keras_hub_cannot_do_is_refused_for_its_backbones(kind, changes, says, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**SIZES, "model_type": kind, **changes}))
-    with pytest.raises(ConfigError, match=says) as raised:
-        from_keras_hub(str(tmp_path))
-    assert "config.json" in str(raised.value) and "\n" not in str(raised.value)
+    with pytest.raises(ConfigError, match=says):
+        backbone_of(str(tmp_path))
 
 
 def test_half_of_the_files_are_one_line(tmp_path):
@@ -149,3 +192,112 @@ def test_weights_that_are_read_in_another_type_are_said(kind, notes, tmp_path, c
     (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
     unread_options(str(tmp_path))
     assert capsys.readouterr().err.count("of a mistral folder in float16") == notes
+
+
+def damaged(path, change):
+    """Writes a folder and lets `change` spoil it: it gets the weights and the path of their file."""
+    folder, weights = folder_of(path, "llama")
+    file = path / "model.safetensors"
+    change(weights, file)
+    return folder
+
+
+def _shards(weights, file, names):
+    places = {name: names[number % len(names)] for number, name in enumerate(weights)}
+    for name in set(names):
+        part = {key: weights[key] for key, place in places.items() if place == name}
+        save_file(part, str(file.parent / name))
+    file.unlink()
+    (file.parent / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+
+def _outside(weights, file):
+    _shards(weights, file, ["a.safetensors", "../b.safetensors"])
+
+
+def _twice(weights, file):
+    _shards(weights, file, ["a.safetensors", "b.safetensors"])
+    save_file(weights, str(file.parent / "b.safetensors"))
+
+
+def _changed(**tensors):
+    def change(weights, file):
+        names = {name.replace("__", "."): value for name, value in tensors.items()}
+        save_file({**weights, **names}, str(file))
+
+    return change
+
+
+def _header(entry):
+    def change(weights, file):
+        text = json.dumps({"model.norm.weight": entry}).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
+
+    return change
+
+
+NORM = "model__norm__weight"
+
+
+@pytest.mark.parametrize(
+    "change,says",
+    [
+        (
+            lambda weights, file: file.write_bytes(b"\xff" * 8 + b"{}"),
+            "not a whole safetensors file",
+        ),
+        (lambda weights, file: file.write_bytes(b""), "not a whole safetensors file"),
+        (lambda weights, file: file.write_bytes(file.read_bytes()[:-8]), "not a whole"),
+        (_header({"dtype": "F32", "shape": [16], "data_offsets": [32, 96]}), "not a whole"),
+        (_header({"dtype": "F32", "shape": [32], "data_offsets": [0, 64]}), "not a whole"),
+        (_header({"dtype": "F64", "shape": [16], "data_offsets": [0, 64]}), "not a whole"),
+        (_header({"dtype": "F32", "shape": [-16], "data_offsets": [0, 64]}), "not a whole"),
+        (_header({"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}), "describes a model"),
+        (_header({"dtype": "I32", "shape": [16], "data_offsets": [0, 64]}), "weight in I32"),
+        (_changed(**{NORM: np.full(16, np.nan, np.float32)}), "norm.weight that are not finite"),
+        (
+            _changed(**{NORM: np.ones(15, np.float32)}),
+            r"in the shape \[15\]; config.json says \[16",
+        ),
+        (
+            _changed(model__layers__0__self_attn__q_proj__bias=np.ones(16, np.float32)),
+            "q_proj.bias",
+        ),
+        (_changed(lm_head__weight=np.ones((40, 16), np.float32)), "tie_word_embeddings"),
+        (_outside, "'../b.safetensors'; expected the name of a file in the same folder"),
+        (_twice, "which another file of the folder has too"),
+        (lambda weights, file: file.rename(file.parent / "pytorch_model.bin"), "no model.safetens"),
+    ],
+)
+def test_hostile_files_are_one_line(change, says, tmp_path):
+    folder = damaged(tmp_path / "theirs", change)
+    with pytest.raises(ConfigError, match=says) as raised:
+        from_keras_hub(folder, 24)
+    assert "\n" not in str(raised.value) and folder in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights, file: _shards(weights, file, ["a.safetensors", "b.safetensors"]),
+        lambda weights, file: save_file(
+            {name.removeprefix("model."): weight for name, weight in weights.items()}, str(file)
+        ),
+        lambda weights, file: save_file(
+            {
+                **weights,
+                "lm_head.weight": weights["model.embed_tokens.weight"].copy(),
+                "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(2, np.float32),
+            },
+            str(file),
+        ),
+        lambda weights, file: (
+            file.rename(file.parent / "blob") and file.symlink_to(file.parent / "blob")
+        ),
+    ],
+)
+def test_forms_of_the_same_weights(change, tmp_path):
+    expected = from_keras_hub(damaged(tmp_path / "plain", lambda weights, file: None), 24)
+    network = from_keras_hub(damaged(tmp_path / "other", change), 24)
+    for have, want in zip(network.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(have, want)

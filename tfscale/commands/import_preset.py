@@ -1,4 +1,4 @@
-"""`tfscale import`: a preset of keras-hub to a run folder."""
+"""`tfscale import`: a preset of keras-hub, or a folder of Hugging Face, to a run folder."""
 
 from jsonargparse import Namespace
 
@@ -45,11 +45,15 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="import",
-    description="Takes weights and tokenizer of a keras-hub decoder. The run evaluates, generates"
-    " and exports as it is; to train it on, prepare data with its tokenizer (tfscale prepare"
-    " --tokenizer-from) and start from it (tfscale train --start).",
+    description="Takes weights and tokenizer of a keras-hub decoder or of a Hugging Face folder."
+    " The run evaluates, generates and exports as it is; to train it on, prepare data with its"
+    " tokenizer (tfscale prepare --tokenizer-from) and start from it (tfscale train --start).",
     takes=(
-        Word("preset", "PRESET", "Folder of a preset, or a name that keras-hub can fetch."),
+        Word(
+            "preset",
+            "PRESET",
+            "Folder of a keras-hub preset or of Hugging Face, or a name that keras-hub can fetch.",
+        ),
         Option("output", str, "Run folder to write.", NEEDED),
         Option(
             "sequence_length",

@@ -4,7 +4,7 @@ does with a network.
 A keras-hub preset that a user has on disk, or a `CausalLM` in memory, becomes a `TransformerLM`
 with the same weights, so that it trains, is compressed and exported with a key-value cache like any
 other. Whether the copy is one is not believed but measured: both compute the logits of the same
-tokens, and a difference is refused.
+tokens, and a difference is refused. Folders of Hugging Face are read by `hub_loading`.
 
 Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K width of a head, V
 vocabulary.
@@ -23,6 +23,7 @@ from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
 from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.hub_folder import unread_options
+from tfscale.models.hub_loading import from_hub_folder, is_hub_folder
 from tfscale.models.hub_reader import HubReader
 from tfscale.models.projecting import projection
 from tfscale.models.transformer import TransformerLM
@@ -51,7 +52,7 @@ def from_keras_hub(
     Args:
         source: a `keras_hub.models.CausalLM` or its backbone, of one of the architectures in
             `tfscale/models/hub_readers`; or what `from_preset` of either takes, such as the folder
-            of a preset.
+            of a preset; or a folder of Hugging Face.
         sequence_length: context of the network in tokens; 0 takes that of learned positions, 1,024
             of others.
         precision: compute type of the network.
@@ -71,6 +72,8 @@ def from_keras_hub(
         model = keras_hub.models.CausalLM.from_preset("gpt2_base_en")
         network = from_keras_hub(model, sequence_length=256)
     """
+    if isinstance(source, str) and is_hub_folder(source):
+        return from_hub_folder(source, sequence_length, precision, vocabulary_size)
     backbone = backbone_of(source)
     reader = _reader_of(backbone)(_in_float32(backbone))
     consume = consume or isinstance(source, str) or reader.backbone is not backbone

@@ -1,8 +1,7 @@
-"""`HubWriter`: how a `TransformerLM` becomes a checkpoint of Hugging Face's transformers, a class
-for each architecture.
+"""`HubWriter`: how a `TransformerLM` becomes a checkpoint of Hugging Face's transformers, and is
+made of one, a class for each architecture.
 
-The mirror of `HubReader`. Which architecture a network is follows from its options: the first one
-that has all of them.
+Which architecture a network is follows from its options: the first one that has all of them.
 
 Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K width of a head.
 """
@@ -16,6 +15,7 @@ from keras.layers import Layer
 from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import Allowed, obstacles, scaling_of
 from tfscale.models.hub_tensor import HubTensor, bias, table, turned, vector
 from tfscale.models.layers import TransformerBlock
@@ -24,7 +24,7 @@ from tfscale.registry import HUB_WRITERS
 
 
 class HubWriter(abc.ABC):
-    """Writes one architecture: the content of its config.json, and its tensors.
+    """Writes one architecture, and reads it: the content of its config.json, and its tensors.
 
     A writer is a subclass in a file of `tfscale/models/hub_writers`, registered by
     `tfscale.register`. This class writes what Llama has; a subclass says what is different.
@@ -38,6 +38,12 @@ class HubWriter(abc.ABC):
         words: the regular expression by which transformers cuts a text into words with this
             architecture, whatever tokenizer.json says; empty where that decides.
         scale_offset: added to the scales of RMS norms, which some models store less 1.
+        tied: what a config.json without `tie_word_embeddings` means.
+        grouped: whether one without `num_key_value_heads` is of a group of heads that it must name.
+        sized: whether a config.json names the width of a head, which has a default of its own.
+        base: of rotary positions, where config.json names none.
+        epsilon: of norms, likewise.
+        unread: regular expression of names of tensors that are no weights.
     """
 
     name: ClassVar[str]
@@ -47,6 +53,12 @@ class HubWriter(abc.ABC):
     read_back_as: ClassVar[Literal["none", "float16"]] = "none"
     words: ClassVar[str] = ""
     scale_offset: ClassVar[float] = 0.0
+    tied: ClassVar[bool] = False
+    grouped: ClassVar[bool] = True
+    sized: ClassVar[bool] = False
+    base: ClassVar[float] = 10_000.0
+    epsilon: ClassVar[float] = 1e-6
+    unread: ClassVar[str] = r"rotary_emb\.inv_freq$"
 
     @classmethod
     def enter_registry(cls) -> None:
@@ -88,13 +100,52 @@ class HubWriter(abc.ABC):
             **rope_entries(config),
         }
 
+    def options(self, fields: HubFields) -> JsonObject:
+        """Returns the options of the network that a config.json describes, those that are not
+        GPT-2's; the inverse of `describe`.
+
+        Raises:
+            ConfigError: an entry that the network cannot follow, or that is not what it should be.
+        """
+        fields.expect("hidden_act", ("silu",), "silu")
+        return {**self.sizes(fields), **fields.rope(self.base)}
+
+    def sizes(self, fields: HubFields) -> JsonObject:
+        """Returns the options that all architectures with rotary positions have."""
+        heads, width = fields.whole("num_attention_heads"), fields.whole("hidden_size")
+        named = fields.get("num_key_value_heads", "none") != "none" or not self.grouped
+        groups = fields.whole("num_key_value_heads", *((heads,) if named else ()))
+        if width % heads and not fields.get("head_dim"):
+            raise ConfigError(
+                f"{fields.path} has hidden_size={width} and num_attention_heads={heads}, by which"
+                " it is not divisible, and no head_dim"
+            )
+        head = fields.whole("head_dim", *(() if self.sized else (width // heads,)))
+        return {
+            "hidden_dim": width,
+            "num_layers": fields.whole("num_hidden_layers"),
+            "num_heads": heads,
+            "num_kv_heads": 0 if groups == heads else groups,
+            "head_dim": 0 if head * heads == width else head,
+            "feed_forward_dim": fields.whole("intermediate_size"),
+            "positions": "rope",
+            "normalization": "rms",
+            "activation": "swiglu",
+            "norm_epsilon": fields.number("rms_norm_eps", self.epsilon),
+            "tie_embeddings": fields.flag("tie_word_embeddings", self.tied),
+        }
+
+    def may_lack(self, name: str, fields: HubFields) -> bool:
+        """Returns whether zeros stand for a tensor that a folder does not have."""
+        return False
+
     def tensors(self, network: TransformerLM) -> Iterator[HubTensor]:
         """Yields the tensors of a checkpoint in the order of the network."""
         embedding = network.token_embedding
         yield table("model.embed_tokens.weight", embedding.embeddings)
         for index, block in enumerate(network.blocks):
             for tensor in self.block_tensors(block):
-                yield HubTensor(f"model.layers.{index}.{tensor.name}", tensor.shape, tensor.read)
+                yield tensor.inside(f"model.layers.{index}")
         yield self.scale("model.norm.weight", network.final_norm)
         if not network.config.tie_embeddings:
             yield turned("lm_head.weight", embedding.reverse_embeddings)
@@ -183,10 +234,12 @@ def rope_parameters(config: TransformerConfig) -> JsonObject:
 
 def layer_kinds(config: TransformerConfig) -> list[str]:
     """Returns for each layer, in transformers' words, whether it has a window."""
-    return [
-        "sliding_attention" if config.window_of(layer) else "full_attention"
-        for layer in range(config.num_layers)
-    ]
+    return [SLIDING if config.window_of(layer) else FULL for layer in range(config.num_layers)]
+
+
+def every_nth(every: int, layers: int) -> list[str]:
+    """Returns the kinds of layers of which every n-th has no window."""
+    return [SLIDING if layer % every else FULL for layer in range(1, layers + 1)]
 
 
 def writer_of(config: TransformerConfig) -> HubWriter:

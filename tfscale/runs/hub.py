@@ -1,5 +1,5 @@
-"""A keras-hub preset as a run folder, so that every command takes it: evaluate, generate, train,
-compress, export."""
+"""A keras-hub preset or a Hugging Face folder as a run folder, so that every command takes it:
+evaluate, generate, train, compress, export."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,9 @@ from tfscale.files.folders import claim_directory
 from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
+from tfscale.models.hub_loading import architecture_of, from_hub_folder, is_hub_folder, rows_of
 from tfscale.runs.folder import write_untrained_run
+from tfscale.runs.hub_tokenizer import folder_tokenizer
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.text.tokenizers.hub_files import original_files
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
@@ -41,7 +43,7 @@ def import_(
     the token that the model reads before a text and those that end a completion.
 
     Args:
-        source: folder of a preset (`save_to_preset`, or a download), or a
+        source: folder of a preset (`save_to_preset`, or a download) or of Hugging Face, or a
             `keras_hub.models.CausalLM` or backbone.
         output: run folder to write.
         sequence_length: context of the run in tokens; see `tfscale.models.hub.from_keras_hub`.
@@ -74,17 +76,23 @@ def import_(
     # Before the weights, whose reading takes longer.
     if tokenizer_from:
         ours = with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
-    backbone = backbone_of(source)
-    if not tokenizer_from:
-        ours = _ours(source, tokenizer, stop_tokens)
-    network = from_keras_hub(
-        backbone,
-        sequence_length,
-        precision,
-        ours.vocabulary_size,
-        consume=isinstance(source, str),
-    )
-    name = type(backbone).__name__.removesuffix("Backbone")
+    if isinstance(source, str) and is_hub_folder(source):
+        name = architecture_of(source)
+        if not tokenizer_from:
+            ours = _of_folder(source, tokenizer, stop_tokens)
+        network = from_hub_folder(source, sequence_length, precision, ours.vocabulary_size)
+    else:
+        backbone = backbone_of(source)
+        name = type(backbone).__name__.removesuffix("Backbone")
+        if not tokenizer_from:
+            ours = _ours(source, tokenizer, stop_tokens)
+        network = from_keras_hub(
+            backbone,
+            sequence_length,
+            precision,
+            ours.vocabulary_size,
+            consume=isinstance(source, str),
+        )
     summary = {
         "architecture": name,
         "parameters": network.count_params(),
@@ -99,6 +107,15 @@ def import_(
     options = TrainConfig(optimizer="adamw", precision=precision)
     write_untrained_run(output, network, ours, options, summary)
     return summary
+
+
+def _of_folder(folder: str, tokenizer: object, stop_tokens: Sequence[str]) -> Tokenizer:
+    """Returns the run's tokenizer of a Hugging Face folder."""
+    if tokenizer is not None:
+        return tokenizer_of(tokenizer, stop_tokens)
+    return folder_tokenizer(
+        folder, rows_of(folder), stop_tokens, lambda stops: _ours(folder, None, stops)
+    )
 
 
 def _ours(source: str | keras.Model, tokenizer: object, stop_tokens: Sequence[str]) -> Tokenizer:

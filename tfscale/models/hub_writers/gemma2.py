@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import HubFields
 from tfscale.models.hub_parts import Allowed, parts_of
 from tfscale.models.hub_tensor import HubTensor
-from tfscale.models.hub_writer import layer_kinds
+from tfscale.models.hub_writer import every_nth, layer_kinds
 from tfscale.models.hub_writers.gemma import GEMMA_PARTS, Gemma
 from tfscale.models.layers import TransformerBlock
 from tfscale.registry import register
@@ -45,6 +46,29 @@ class Gemma2(Gemma):
         parts = parts_of(config)
         windows = parts["attention_window"] and config.global_every == 2
         return super().reads_back(config) and bool(windows) and not parts["query_scale_dim"]
+
+    def options(self, fields: HubFields) -> JsonObject:
+        layers = fields.whole("num_hidden_layers")
+        return {
+            **self.gemma2_sizes(fields),
+            **fields.rope(self.base),
+            "attention_soft_cap": fields.cap("attn_logit_softcapping", 50.0),
+            "logit_soft_cap": fields.cap("final_logit_softcapping", 30.0),
+            **fields.windows(
+                fields.layer_kinds(layers, every_nth(2, layers)),
+                fields.whole("sliding_window", 4096),
+            ),
+        }
+
+    def gemma2_sizes(self, fields: HubFields) -> JsonObject:
+        """Returns the options that Gemma 2 and 3 have but for positions, windows and caps."""
+        tanh = "gelu_pytorch_tanh"
+        fields.expect("hidden_activation", (tanh,), tanh)
+        return {
+            **self.gemma_sizes(fields),
+            "sandwich_norm": True,
+            "query_scale_dim": fields.whole("query_pre_attn_scalar", 256),
+        }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {

@@ -6,12 +6,33 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import Allowed, parts_of, scaling_of
 from tfscale.models.hub_tensor import HubTensor
-from tfscale.models.hub_writer import rope_parameters
+from tfscale.models.hub_writer import every_nth, rope_parameters
 from tfscale.models.hub_writers.gemma2 import Gemma2
 from tfscale.models.layers import TransformerBlock
 from tfscale.registry import register
+
+
+def _positions(fields: HubFields, windowed: bool) -> JsonObject:
+    """Returns the options of rotary positions, those of layers with a window among them."""
+    both = fields.inner("rope_parameters")
+    if fields.get("rope_parameters") and both.get(FULL) is None and both.get(SLIDING) is None:
+        fields.expect("rope_parameters", ({FULL: {}, SLIDING: {}},), None)
+    everywhere = {"rope_theta": fields.get("rope_theta", 1_000_000.0), **both.inner(FULL).content}
+    everywhere |= fields.inner("rope_scaling").content
+    options = both.of({"rope_parameters": everywhere}).rope(1_000_000.0)
+    if not windowed:
+        return options
+    local = fields.get("rope_local_base_freq", 10_000.0)
+    near = {"rope_theta": local, **both.inner(SLIDING).content}
+    windows = both.of({"rope_parameters": near}).rope(10_000.0)
+    if windows == options and "rope_scaling" in options:
+        return options
+    if "rope_scaling" in windows:
+        both.expect(SLIDING, ({"rope_theta": local, "rope_type": "default"},), None)
+    return {**options, "local_rope_base": windows["rope_base"]}
 
 
 @register
@@ -43,6 +64,20 @@ class Gemma3(Gemma2):
             and not parts_of(config)["query_scale_dim"]
         )
 
+    def options(self, fields: HubFields) -> JsonObject:
+        fields.expect("attn_logit_softcapping", (None,), None)
+        layers = fields.whole("num_hidden_layers")
+        pattern = fields.whole("sliding_window_pattern", fields.get("_sliding_window_pattern") or 6)
+        kinds = fields.layer_kinds(layers, every_nth(pattern, layers))
+        windows = fields.windows(kinds, fields.whole("sliding_window", 4096))
+        return {
+            **self.gemma2_sizes(fields),
+            "query_key_norm": True,
+            "logit_soft_cap": fields.cap("final_logit_softcapping"),
+            **windows,
+            **_positions(fields, windowed=bool(windows["attention_window"])),
+        }
+
     def describe(self, config: TransformerConfig) -> JsonObject:
         described = super().describe(config)
         everywhere = rope_parameters(config)
@@ -55,7 +90,7 @@ class Gemma3(Gemma2):
             del described["rope_scaling"]
         return {
             **described,
-            "rope_parameters": {"full_attention": everywhere, "sliding_attention": windowed},
+            "rope_parameters": {FULL: everywhere, SLIDING: windowed},
             "sliding_window_pattern": config.global_every or config.num_layers + 1,
             "use_bidirectional_attention": False,
         }

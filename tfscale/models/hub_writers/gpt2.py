@@ -7,6 +7,7 @@ import keras
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import HubFields
 from tfscale.models.hub_parts import LLAMA_PARTS, Allowed
 from tfscale.models.hub_tensor import HubTensor, bias, table, turned, vector, zeros
 from tfscale.models.hub_writer import HubWriter
@@ -15,6 +16,12 @@ from tfscale.models.transformer import TransformerLM
 from tfscale.registry import register
 
 _ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu_squared": "relu2"}
+_COMPUTED = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+"""Entries that have one value here."""
 
 
 @register
@@ -24,6 +31,9 @@ class GPT2(HubWriter):
     name = "gpt2"
     summary = "GPT-2"
     architecture = "GPT2LMHeadModel"
+    tied = True
+    # Masks, which older files hold.
+    unread = r"\.attn\.(masked_)?bias$"
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "positions": ("learned",),
@@ -42,6 +52,27 @@ class GPT2(HubWriter):
             and config.norm_epsilon == 1e-5
             and config.tie_embeddings
         )
+
+    def options(self, fields: HubFields) -> JsonObject:
+        for name, computed in _COMPUTED.items():
+            fields.expect(name, (computed,), computed)
+        names = {theirs: ours for ours, theirs in _ACTIVATIONS.items()}
+        # Another name of the first one.
+        names["gelu_pytorch_tanh"] = "gelu_tanh"
+        fields.expect("activation_function", names, "gelu_new")
+        width = fields.whole("n_embd")
+        dropout = fields.get("resid_pdrop", 0.1)
+        return {
+            "hidden_dim": width,
+            "num_layers": fields.whole("n_layer"),
+            "num_heads": fields.whole("n_head"),
+            "feed_forward_dim": fields.whole("n_inner", 4 * width),
+            "dropout": fields.number("resid_pdrop", 0.1) if dropout else 0.0,
+            "use_bias": True,
+            "activation": names[fields.get("activation_function", "gelu_new")],
+            "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
+            "tie_embeddings": fields.flag("tie_word_embeddings", self.tied),
+        }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {
@@ -71,7 +102,7 @@ class GPT2(HubWriter):
         yield table("transformer.wpe.weight", positions.embeddings)
         for index, block in enumerate(network.blocks):
             for tensor in self.block_tensors(block):
-                yield HubTensor(f"transformer.h.{index}.{tensor.name}", tensor.shape, tensor.read)
+                yield tensor.inside(f"transformer.h.{index}")
         yield from _norm("transformer.ln_f", network.final_norm)
         if not network.config.tie_embeddings:
             yield turned("lm_head.weight", embedding.reverse_embeddings)

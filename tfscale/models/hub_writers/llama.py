@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import HubFields
 from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
@@ -18,6 +19,7 @@ class Llama(HubWriter):
     name = "llama"
     summary = "Llama 2 to 3.2 and SmolLM2"
     architecture = "LlamaForCausalLM"
+    grouped = False
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
@@ -27,6 +29,15 @@ class Llama(HubWriter):
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
         return not config.use_bias and scaling_of(config) != "linear"
+
+    def options(self, fields: HubFields) -> JsonObject:
+        biases = [fields.flag(name) for name in ("attention_bias", "mlp_bias")]
+        # Those that the model does not have are zeros.
+        return {**super().options(fields), "use_bias": any(biases)}
+
+    def may_lack(self, name: str, fields: HubFields) -> bool:
+        part = "mlp_bias" if ".mlp." in name else "attention_bias"
+        return name.endswith(".bias") and not fields.flag(part)
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {

@@ -5,9 +5,12 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
+
+_WINDOW = 4096
 
 
 @register
@@ -30,6 +33,16 @@ class Mistral(HubWriter):
     def reads_back(cls, config: TransformerConfig) -> bool:
         # Its Mistral always has two tables.
         return not config.tie_embeddings and scaling_of(config) != "llama3"
+
+    def options(self, fields: HubFields) -> JsonObject:
+        # A file without the entry means the first model's.
+        window = fields.window(_WINDOW)
+        layers = fields.whole("num_hidden_layers")
+        everywhere = [SLIDING if window else FULL] * layers
+        if fields.layer_kinds(layers, everywhere) != everywhere:
+            # It is transformers' `Ministral` that has such layers.
+            fields.expect("layer_types", (everywhere,), None)
+        return {**super().options(fields), **fields.windows(everywhere, window)}
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         window = parts_of(config)["attention_window"]

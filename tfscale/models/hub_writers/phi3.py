@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import LLAMA_PARTS, Allowed, parts_of
 from tfscale.models.hub_tensor import HubTensor, turned
 from tfscale.models.hub_writer import HubWriter
@@ -19,6 +20,8 @@ class Phi3(HubWriter):
     name = "phi3"
     summary = "Phi 3 and 4"
     architecture = "Phi3ForCausalLM"
+    grouped = False
+    epsilon = 1e-5
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_fraction": None,
@@ -29,6 +32,16 @@ class Phi3(HubWriter):
     def reads_back(cls, config: TransformerConfig) -> bool:
         # keras-hub 0.32 has no reader of such folders.
         return False
+
+    def options(self, fields: HubFields) -> JsonObject:
+        fields.expect("hidden_act", ("silu",), "silu")
+        window = fields.window()
+        kinds = [SLIDING if window else FULL] * fields.whole("num_hidden_layers")
+        return {
+            **self.sizes(fields),
+            **fields.rope(self.base, fraction=True),
+            **fields.windows(kinds, window),
+        }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         described = super().describe(config)

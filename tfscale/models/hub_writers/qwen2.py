@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter, layer_kinds
 from tfscale.models.layers import TransformerBlock
@@ -27,6 +28,17 @@ def window_entries(config: TransformerConfig) -> JsonObject:
     }
 
 
+def windows_in(fields: HubFields) -> JsonObject:
+    """Returns the options of the windows that `window_entries` describes."""
+    window = fields.window(4096) if fields.flag("use_sliding_window") else 0
+    layers = fields.whole("num_hidden_layers")
+    first = fields.get("max_window_layers", 28)
+    if type(first) is not int:
+        fields.whole("max_window_layers")
+    kinds = [SLIDING if window and layer >= first else FULL for layer in range(layers)]
+    return fields.windows(fields.layer_kinds(layers, kinds), window)
+
+
 @register
 class Qwen2(HubWriter):
     """Writes `Qwen2ForCausalLM`."""
@@ -46,6 +58,9 @@ class Qwen2(HubWriter):
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
         return not parts_of(config)["attention_window"] and scaling_of(config) != "llama3"
+
+    def options(self, fields: HubFields) -> JsonObject:
+        return {**super().options(fields), "query_key_value_bias": True, **windows_in(fields)}
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {**super().describe(config), **window_entries(config)}

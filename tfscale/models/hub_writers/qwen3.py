@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import HubFields
 from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_tensor import HubTensor
 from tfscale.models.hub_writer import HubWriter
-from tfscale.models.hub_writers.qwen2 import window_entries
+from tfscale.models.hub_writers.qwen2 import window_entries, windows_in
 from tfscale.models.layers import TransformerBlock
 from tfscale.registry import register
 
@@ -21,6 +22,7 @@ class Qwen3(HubWriter):
     name = "qwen3"
     summary = "Qwen 3"
     architecture = "Qwen3ForCausalLM"
+    sized = True
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
@@ -40,6 +42,14 @@ class Qwen3(HubWriter):
             # Its norms of queries and keys always have this one.
             and config.norm_epsilon == 1e-5
         )
+
+    def options(self, fields: HubFields) -> JsonObject:
+        return {
+            **super().options(fields),
+            "query_key_norm": True,
+            "query_key_value_bias": fields.flag("attention_bias"),
+            **windows_in(fields),
+        }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         return {

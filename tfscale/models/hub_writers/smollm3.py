@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
+from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
@@ -18,6 +19,8 @@ class SmolLM3(HubWriter):
     name = "smollm3"
     summary = "SmolLM3"
     architecture = "SmolLM3ForCausalLM"
+    tied = True
+    base = 2_000_000.0
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
@@ -29,6 +32,25 @@ class SmolLM3(HubWriter):
     def reads_back(cls, config: TransformerConfig) -> bool:
         biased = config.query_key_value_bias
         return config.tie_embeddings and not biased and scaling_of(config) == "none"
+
+    def options(self, fields: HubFields) -> JsonObject:
+        fields.expect("mlp_bias", (False,), False)
+        layers = fields.whole("num_hidden_layers")
+        interval = fields.whole("no_rope_layer_interval", 4)
+        turned = fields.get("no_rope_layers")
+        if turned is None:
+            turned = [layer % interval > 0 for layer in range(1, layers + 1)]
+        elif not isinstance(turned, list) or len(turned) < layers:
+            fields.expect("no_rope_layers", ([1] * layers,), None)
+        without = [not has for has in turned[:layers]]
+        window = fields.window() if fields.flag("use_sliding_window") else 0
+        kinds = [SLIDING if window and bare else FULL for bare in without]
+        return {
+            **super().options(fields),
+            "query_key_value_bias": fields.flag("attention_bias"),
+            "no_rope_every": fields.every("no_rope_layers", without),
+            **fields.windows(fields.layer_kinds(layers, kinds), window),
+        }
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         layers = range(config.num_layers)

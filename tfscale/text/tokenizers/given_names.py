@@ -9,6 +9,8 @@ from tfscale.files.json_text import JsonObject, parse_json
 CONFIG_FILE = "tokenizer_config.json"
 """Of Hugging Face; the one of tfscale is called so too."""
 GENERATION_FILE = "generation_config.json"
+MODEL_CONFIG_FILE = "config.json"
+"""Of a model, which names its tokens too."""
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]", "[EOS]")
 """Texts of end tokens where no file names one."""
 
@@ -48,11 +50,12 @@ def names_in(files: Mapping[str, bytes], folder: str) -> GivenNames:
     config = json_object(files, "special_tokens_map.json", folder) | json_object(
         files, CONFIG_FILE, folder
     )
-    ends = json_object(files, GENERATION_FILE, folder).get("eos_token_id")
+    source = next((name for name in (GENERATION_FILE, MODEL_CONFIG_FILE) if name in files), "")
+    ends = json_object(files, source, folder).get("eos_token_id")
     ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(id) is int for id in ids):
         raise TokenizerError(
-            f"{folder}/{GENERATION_FILE} has eos_token_id={ends!r}; expected one id or a list"
+            f"{folder}/{source} has eos_token_id={ends!r}; expected one id or a list"
         )
     starts = config.get("add_bos_token")
     return GivenNames(

@@ -10,6 +10,7 @@ from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.given_names import (
     CONFIG_FILE,
     GENERATION_FILE,
+    MODEL_CONFIG_FILE,
     GivenNames,
     end_among,
     names_in,
@@ -62,13 +63,12 @@ def take(path: str) -> Tokenizer:
     try:
         model = read_bytes(path, "the tokenizer's file")
         kept = files_beside(folder)
-        generation = os.path.join(folder, GENERATION_FILE)
-        ends = read_bytes(generation, "the model's file") if exists(generation) else b"{}"
+        named = _ends_beside(folder)
     except DataError as error:
         raise TokenizerError(str(error)) from error
     kept.pop(file, None)
     _leave_ours(kept)
-    names = names_in(kept | {GENERATION_FILE: ends}, folder or ".")
+    names = names_in(kept | named, folder or ".")
     try:
         if file in HuggingFaceFile.model_files:
             tokenizer = _hugging_face(model, names, path)
@@ -78,6 +78,16 @@ def take(path: str) -> Tokenizer:
         return _checked(tokenizer)
     except TokenizerError as error:
         raise TokenizerError(f"{path} is not taken: {error}") from error
+
+
+def _ends_beside(folder: str) -> dict[str, bytes]:
+    """Returns the file that names the tokens at which the model stops, as transformers chooses it:
+    generation_config.json, or the model's config.json where there is none."""
+    for name in (GENERATION_FILE, MODEL_CONFIG_FILE):
+        path = os.path.join(folder, name)
+        if exists(path):
+            return {name: read_bytes(path, "the model's file")}
+    return {}
 
 
 def _leave_ours(beside: dict[str, bytes]) -> None:
