@@ -25,6 +25,7 @@ from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_loading import from_hub_folder, is_hub_folder
 from tfscale.models.hub_reader import HubReader
+from tfscale.models.hub_source import local_source
 from tfscale.models.projecting import projection
 from tfscale.models.transformer import TransformerLM
 from tfscale.registry import HUB_READERS
@@ -52,7 +53,7 @@ def from_keras_hub(
     Args:
         source: a `keras_hub.models.CausalLM` or its backbone, of one of the architectures in
             `tfscale/models/hub_readers`; or what `from_preset` of either takes, such as the folder
-            of a preset; or a folder of Hugging Face.
+            of a preset; or a folder of Hugging Face, or `hf://OWNER/NAME` of its hub.
         sequence_length: context of the network in tokens; 0 takes that of learned positions, 1,024
             of others.
         precision: compute type of the network.
@@ -72,6 +73,7 @@ def from_keras_hub(
         model = keras_hub.models.CausalLM.from_preset("gpt2_base_en")
         network = from_keras_hub(model, sequence_length=256)
     """
+    source = local_source(source)
     if isinstance(source, str) and is_hub_folder(source):
         return from_hub_folder(source, sequence_length, precision, vocabulary_size)
     backbone = backbone_of(source)

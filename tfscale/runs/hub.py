@@ -14,6 +14,7 @@ from tfscale.files.json_text import JsonObject
 from tfscale.files.model_folders import TRAINED_FILES
 from tfscale.models.hub import backbone_of, from_keras_hub
 from tfscale.models.hub_loading import architecture_of, from_hub_folder, is_hub_folder, rows_of
+from tfscale.models.hub_source import local_source
 from tfscale.runs.folder import write_untrained_run
 from tfscale.runs.hub_tokenizer import folder_tokenizer
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
@@ -43,8 +44,8 @@ def import_(
     the token that the model reads before a text and those that end a completion.
 
     Args:
-        source: folder of a preset (`save_to_preset`, or a download) or of Hugging Face, or a
-            `keras_hub.models.CausalLM` or backbone.
+        source: folder of a preset (`save_to_preset`, or a download) or of Hugging Face,
+            `hf://OWNER/NAME` of its hub, or a `keras_hub.models.CausalLM` or backbone.
         output: run folder to write.
         sequence_length: context of the run in tokens; see `tfscale.models.hub.from_keras_hub`.
         precision: compute type in which the run is trained on.
@@ -73,6 +74,7 @@ def import_(
     if tokenizer is not None and tokenizer_from:
         raise ConfigError("tokenizer and tokenizer_from both name a tokenizer; give one of them")
     claim_directory(output, "config.yaml", "a run folder", without=(*TRAINED_FILES, "model.ngram"))
+    source = local_source(source)
     # Before the weights, whose reading takes longer.
     if tokenizer_from:
         ours = with_stops(load_tokenizer(tokenizer_from), stop_tokens, tokenizer_from)
