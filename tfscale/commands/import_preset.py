@@ -52,8 +52,8 @@ COMMAND = Command(
         Word(
             "preset",
             "PRESET",
-            "Folder of a keras-hub preset or of Hugging Face, hf://OWNER/NAME, or a name that keras-hub"
-            " can fetch.",
+            "Folder of a keras-hub preset or of Hugging Face, hf://OWNER/NAME, or a name that"
+            " keras-hub can fetch.",
         ),
         Option("output", str, "Run folder to write.", NEEDED),
         Option(
