@@ -44,6 +44,8 @@ _MARGIN = 3.0
 _ACTIVATION_BITS = 8
 _HALF = 2.0**-11 / math.sqrt(3)
 """Relative error of a number that is rounded to float16."""
+_FEW_CODES = 2e-3
+"""Error of a small network of which a few numbers are rounded up instead of down."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,23 @@ def float32_copy_limits(
 ) -> Limits:
     """Returns the limits of the float32 copy of a file with rounded weights.
 
-    They are those of a float32 file where it is known how the file rounds each weight; otherwise
-    those of the rounded file. The converter folds a factor that follows or precedes a product into
-    the weights of somebody else's network. It goes through the rounding with one scale per row, and
-    not through the coarse scales of blocks.
+    Those of a network of ours are the limits of a float32 file. The converter folds a factor that
+    follows or precedes a product into the weights of somebody else's network: with one scale per
+    row it goes through the rounding, but for a few numbers that lie between two codes; with the
+    coarse scales of blocks it does not. Where that, or how the file rounds a weight, is not known,
+    the limits are those of the rounded file.
 
     Args:
         network: the network.
         quantize: a recipe that rounds.
         converted: the network is not one of ours.
     """
-    known = not converted or (knows_formats(network) and not recipe(quantize).blocks_in)
-    return limits_of(network, "none" if known else quantize, converted)
+    if not converted:
+        return limits_of(network, "none")
+    if recipe(quantize).blocks_in or not knows_formats(network):
+        return limits_of(network, quantize, converted)
+    perplexity = recipe(quantize).perplexity_change
+    return Limits(None, _FEW_CODES, 0.99, perplexity, perplexity, 4 * _FEW_CODES)
 
 
 def noise(bits: int, width: int) -> float:
