@@ -54,7 +54,7 @@ class HubFields:
             name: of the entry.
             default: for a file without the entry, or with null; it must have one if left out.
         """
-        value = self._value(name, default)
+        value = self._entry(name, default)
         whole = value if type(value) is not float or value % 1 else int(value)
         if type(whole) is not int or not 0 < whole < _LARGEST:
             raise self._wrong(name, value, "a whole number from 1 on")
@@ -62,7 +62,7 @@ class HubFields:
 
     def number(self, name: str, default: object = _NEEDED) -> float:
         """Returns a number above 0; `default` for a file without the entry, or with null."""
-        value = self._value(name, default)
+        value = self._entry(name, default)
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise self._wrong(name, value, "a number above 0")
         return float(value)
@@ -81,7 +81,7 @@ class HubFields:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Returns true or false; `default` for a file without the entry, or with null."""
-        value = self._value(name, default)
+        value = self._entry(name, default)
         if type(value) is not bool:
             raise self._wrong(name, value, "true or false")
         return value
@@ -209,7 +209,7 @@ class HubFields:
             raise self._wrong(name, self.get(name), "every n-th layer, or none")
         return every
 
-    def _value(self, name: str, default: object) -> JsonValue:
+    def _entry(self, name: str, default: object) -> JsonValue:
         value = self.content.get(name)
         if value is None:
             if default is _NEEDED:
