@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from ai_edge_litert.schema_py_generated import TensorType
+from ai_edge_litert.schema_py_generated import BufferT, TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.exporting.exported import (
@@ -17,7 +17,8 @@ from tests.exporting.exported import (
 from tfscale.device.decoder import LiteRTDecoder
 from tfscale.exporting import dequantized
 from tfscale.exporting.dequantized import write_dequantized
-from tfscale.exporting.flatbuffer import operations, write_model
+from tfscale.exporting.flatbuffer import new_tensor, operations, write_model
+from tfscale.exporting.limits import float32_copy_limits, limits_of
 from tfscale.exporting.rounded import rounded_in_place
 from tfscale.models.weight_formats import store, weight_formats
 from tfscale.text.tokenizers import train_tokenizer
@@ -94,3 +95,29 @@ def test_it_shows_what_hides_behind_the_rounding_of_activations(tmp_path):
     report = check_parity(network, tokenizer, folder, tokenizer.encode(TEXT), "int8")
     failed = {row["name"] for row in report["checks"] if not row["passed"]}
     assert failed and all("(float32 copy)" in name for name in failed)
+
+
+def test_whole_numbers_of_a_model_stay(tmp_path):
+    """int8 constants without scales are no weights."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(make_file("transformer", "int8")))
+    [subgraph, *_] = model.subgraphs
+    model.buffers.append(BufferT())
+    model.buffers[-1].data = np.arange(4, dtype=np.int8).view(np.uint8)
+    place = new_tensor(model, subgraph, TensorType.INT8, [4], b"own", len(model.buffers) - 1)
+    name = subgraph.tensors[place].name
+    copy = copy_of(tmp_path, write_model(model))
+    copied = flatbuffer_utils.read_model_from_bytearray(bytearray(copy.read_bytes()))
+    [own] = [tensor for tensor in copied.subgraphs[0].tensors if tensor.name == name]
+    assert own.type == TensorType.INT8
+    assert copied.buffers[own.buffer].data.tolist() == [0, 1, 2, 3]
+
+
+def test_limits_of_the_copy_do_not_grow_with_what_rounding_may_change():
+    network = make_network("transformer")
+    strict, folded = (
+        float32_copy_limits(network, "int8", converted) for converted in (False, True)
+    )
+    assert strict == limits_of(network, "none") and strict.relative_logit_error == 1e-4
+    assert folded.relative_logit_error == 2e-3 and folded.max_logit_difference is None
+    in_blocks = float32_copy_limits(network, "int4", converted=True)
+    assert in_blocks == limits_of(network, "int4", converted=True)

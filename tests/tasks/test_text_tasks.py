@@ -155,6 +155,7 @@ def test_its_file_translates_by_the_language_models_signatures(translated, capsy
     assert (
         values["equal_texts (xnnpack)"] > 0.8
         and 0 < values["relative_logit_error (xnnpack)"] < 0.05
+        and values["relative_logit_error (float32 copy)"] < 1e-5
     )
     device = load(str(folder / "int8"))
     assert sorted(device._file.session.signatures) == ["decode", "prefill_7"]

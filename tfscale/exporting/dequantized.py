@@ -61,13 +61,21 @@ def _dequantize(model: ModelT) -> None:
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
             data = model.buffers[tensor.buffer].data
-            if tensor.type not in _CODES or data is None:
+            if tensor.type not in _CODES or data is None or not _has_scales(tensor):
                 continue
             if tensor.buffer not in numbers:
                 numbers[tensor.buffer] = DequantizedWeight(model, subgraph, tensor)
             tensor.type, tensor.quantization = TensorType.FLOAT32, None
     for index, weight in numbers.items():
         model.buffers[index].data = weight
+
+
+def _has_scales(tensor: TensorT) -> bool:
+    """Returns whether a tensor holds rounded numbers, and not whole ones of a model's own."""
+    parameters = tensor.quantization
+    return parameters is not None and (
+        parameters.scale is not None or isinstance(parameters.details, BlockwiseQuantizationT)
+    )
 
 
 class DequantizedWeight(Streamed):
@@ -123,14 +131,14 @@ class DequantizedWeight(Streamed):
 
 
 @contextlib.contextmanager
-def float32_copy(folder: str) -> Iterator[str]:
+def dequantized_folder(folder: str) -> Iterator[str]:
     """Yields a folder like an export's, whose file computes in float32; it is removed at the end.
 
     Args:
         folder: holds model.tflite, model.json and what belongs to them.
 
     Example:
-        with float32_copy("export") as copy:
+        with dequantized_folder("export") as copy:
             logits = tfscale.device.load(copy).logits(ids)
     """
     with scratch_folder("tfscale-export-") as copy:

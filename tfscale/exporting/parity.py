@@ -38,7 +38,7 @@ from tfscale.exporting.comparison import (
     largest_allowed,
 )
 from tfscale.exporting.converter import silence
-from tfscale.exporting.dequantized import write_dequantized
+from tfscale.exporting.dequantized import dequantized_folder
 from tfscale.exporting.embedding import compare_embeddings, states_of
 from tfscale.exporting.flatbuffer import operations, unrounded_bytes
 from tfscale.exporting.limits import (
@@ -53,7 +53,6 @@ from tfscale.exporting.rounded import given, numbers_in_place, rounded_in_place
 from tfscale.exporting.sizes import check_size, sizes_of
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.exporting.windows import Windows
-from tfscale.files.scratch import scratch_folder, scratch_writes
 from tfscale.models import build_network
 from tfscale.models.logits import difference
 from tfscale.models.network import LanguageNetwork
@@ -154,7 +153,7 @@ def compare_file(
             give_memory_back()
         if recipe(quantize).rounds:
             exactly = float32_copy_limits(network, quantize, converted)
-            _compare_float32_copy(checks, windows, path, exactly)
+            _compare_float32_copy(checks, windows, folder, exactly)
         if embedding:
             compare_embeddings(checks, folder, windows, states, limits)
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -190,16 +189,13 @@ def float32_copy(network: DecodingNetwork) -> DecodingNetwork:
     return copy
 
 
-def _compare_float32_copy(checks: Checks, windows: Windows, path: str, limits: Limits) -> None:
+def _compare_float32_copy(checks: Checks, windows: Windows, folder: str, limits: Limits) -> None:
     """Compares the numbers and operations of a file of rounded weights, without the rounding of
     what products are given."""
-    with scratch_folder("tfscale-export-") as scratch:
-        copy = os.path.join(scratch, "model.tflite")
-        with scratch_writes(), open(copy, "wb") as file:
-            write_dequantized(file, path)
+    with dequantized_folder(folder) as copy:
         with silence():
             # XNNPACK would lay all float32 weights out a second time.
-            decoder = LiteRTDecoder(copy, xnnpack=False)
+            decoder = LiteRTDecoder(os.path.join(copy, "model.tflite"), xnnpack=False)
         _compare_logits(checks, _FLOAT32_COPY, windows, decoder, limits, _COPY_TOKENS)
         _compare_prompts(checks, _FLOAT32_COPY, windows, decoder, limits)
         del decoder

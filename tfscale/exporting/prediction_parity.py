@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfscale.device import load
-from tfscale.exporting.dequantized import float32_copy
+from tfscale.exporting.dequantized import dequantized_folder
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.limits import (
     Limits,
@@ -101,7 +101,7 @@ def _compare_float32_copy(
     limits = float32_copy_limits(source.network, quantize, converted=True)
     with rounded_in_place(source.network, quantize):
         rounded = source.computed()
-    with float32_copy(export.folder) as folder:
+    with dequantized_folder(export.folder) as folder:
         found = load(folder, threads=export.config.threads).predict(source.samples.arrays)
     for output in rounded:
         name = output.tensor.name

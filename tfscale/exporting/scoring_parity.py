@@ -12,7 +12,7 @@ import numpy as np
 from tfscale.config import Quantization
 from tfscale.data.pipeline import text_windows
 from tfscale.device.scorer import ScoringModel
-from tfscale.exporting.dequantized import float32_copy
+from tfscale.exporting.dequantized import dequantized_folder
 from tfscale.exporting.flatbuffer import operations
 from tfscale.exporting.limits import (
     Limits,
@@ -80,7 +80,7 @@ def compare_windows(
             rounded = [
                 np.asarray(network(row[None], training=False), np.float32)[0] for row in inputs
             ]
-        with float32_copy(os.path.dirname(path)) as folder:
+        with dequantized_folder(os.path.dirname(path)) as folder:
             copy = ScoringModel(os.path.join(folder, "model.tflite"), None, description, 1, True)
             logits = [copy.logits(row) for row in inputs]
         exactly = float32_copy_limits(network, quantize, converted=True)

@@ -9,7 +9,7 @@ import numpy as np
 from tfscale.config import ExportConfig, to_dict
 from tfscale.device import load
 from tfscale.errors import DataError
-from tfscale.exporting.dequantized import float32_copy
+from tfscale.exporting.dequantized import dequantized_folder
 from tfscale.exporting.limits import agreeing, float32_copy_limits, keeps_weights, limits_of
 from tfscale.exporting.readmes import task_readme
 from tfscale.exporting.report import Checks, Report
@@ -153,7 +153,7 @@ def _compare_float32_copy(
     limits = float32_copy_limits(model.network, config.quantize, converted=True)
     with rounded_in_place(model.network, config.quantize):
         expected = model.logits(compared.ids)[compared.counted]
-    with float32_copy(folder) as copy:
+    with dequantized_folder(folder) as copy:
         logits = load(copy, threads=config.threads).logits(compared.ids)[compared.counted]
     relative = float(np.sqrt(np.square(logits - expected).mean())) / spread([expected])
     checks.add("relative_logit_error (float32 copy)", relative, "<=", limits.relative_logit_error)
