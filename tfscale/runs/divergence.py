@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 from tfscale.errors import CheckpointError, TrainingError, WorkerLostError
 from tfscale.training.checkpoint import Checkpoints, network_state, read_arrays
@@ -27,7 +27,9 @@ def check_weights(network: keras.Model, step: int) -> None:
         TrainingError: names a weight.
     """
     for name, variable in network_state(network).items():
-        if not np.isfinite(np.asarray(variable.numpy())).all():
+        # On its device: a checkpoint fetches the weights once as it is.
+        numbers = tf.convert_to_tensor(variable)
+        if numbers.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(numbers)):
             path = name.split("/", 2)[2]
             raise TrainingError(
                 f"the training has diverged: the weight {path} is not finite after step {step:,}."
