@@ -2,16 +2,15 @@
 
 Its converters (`keras_hub/src/utils/transformers` of 0.32) read some options and take their own
 defaults for others, so that a model would be loaded without a word and compute something else. Here
-these are read, for keras-hub to be told, and those that it cannot follow are refused.
+these are read, for keras-hub to be told. It reads the folders that tfscale writes, to compare them;
+`tfscale.models.hub_loading` reads those of others.
 """
 
 import os
-from collections.abc import Mapping
 
 from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.files.paths import read_json
-from tfscale.terminal import note
 
 _SCALED_LINEARLY = ("mistral", "qwen2", "qwen3")
 """Types of models whose backbones take a `rope_scaling_factor`."""
@@ -22,12 +21,6 @@ _LLAMA_3 = {
     "original_max_position_embeddings": "rope_pretraining_sequence_length",
 }
 """Names of Llama 3's scaling: in config.json -> of the backbone."""
-_GATED_BY_SILU = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
-"""Types of models whose backbones have no other activation."""
-_WITHOUT_BIAS = ("llama", "mistral", "qwen3")
-"""Types of models whose backbones have no biases."""
-_IN_FLOAT16 = ("mistral",)
-"""Types of models whose weights its converter casts."""
 
 
 def unread_options(folder: str) -> JsonObject:
@@ -49,9 +42,6 @@ def unread_options(folder: str) -> JsonObject:
     if not isinstance(described, dict) or "model_type" not in described:
         return {}
     kind = str(described["model_type"])
-    _check_parts(path, kind, described)
-    if kind in _IN_FLOAT16:
-        note(f"keras-hub reads the weights of a {kind} folder in float16, whatever their type is")
     options: JsonObject = {}
     if "rms_norm_eps" in described:
         options["layer_norm_epsilon"] = described["rms_norm_eps"]
@@ -61,18 +51,7 @@ def unread_options(folder: str) -> JsonObject:
     return options
 
 
-def _check_parts(path: str, kind: str, described: Mapping[str, object]) -> None:
-    activation = described.get("hidden_act", "silu")
-    if kind in _GATED_BY_SILU and activation != "silu":
-        raise ConfigError(
-            f"{path} has hidden_act={activation!r}; keras-hub's {kind} computes silu alone"
-        )
-    biases = [name for name in ("attention_bias", "mlp_bias") if described.get(name)]
-    if kind in _WITHOUT_BIAS and biases:
-        raise ConfigError(f"{path} has {biases[0]}=true; keras-hub's {kind} has no biases")
-
-
-def _scaling(path: str, kind: str, described: Mapping[str, object]) -> JsonObject:
+def _scaling(path: str, kind: str, described: JsonObject) -> JsonObject:
     """Returns how rotary positions are stretched."""
     scaling = described.get("rope_parameters") or described.get("rope_scaling") or {}
     if not isinstance(scaling, dict):
