@@ -60,6 +60,9 @@ class PositionEmbedding(keras.layers.Layer):
             name="embeddings",
         )
 
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
+
     def call(self, inputs, segments=None):
         if segments is not None:
             # Of each document (B, T), the positions begin anew.
@@ -225,6 +228,10 @@ class TransformerBlock(keras.layers.Layer):
             self.before_contract.build(inner)
         self.expand.build(input_shape if self.before_expand is None else narrow)
         self.contract.build(inner if self.before_contract is None else narrow)
+
+    def compute_output_shape(self, x_shape):
+        # Without it Keras would trace every block of a new network to learn a shape.
+        return x_shape
 
     def call(self, x, training=False, visible=None, segments=None):
         return self.fed_forward(self.attended(x, training, visible, segments), training)

@@ -114,6 +114,9 @@ class LastTokens(keras.layers.Layer):
         super().__init__(**kwargs)
         self.count = count
 
+    def compute_output_shape(self, x_shape):
+        return (*x_shape[:-1], None if x_shape[-1] is None else self.count * x_shape[-1])
+
     def call(self, x, segments=None):
         length, before = ops.shape(x)[1], self.count - 1
         padded = ops.pad(x, [[0, 0], [before, 0], [0, 0]])

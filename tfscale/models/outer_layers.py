@@ -84,6 +84,9 @@ class ResidualMix(keras.layers.Layer):
         self.kept = self.add_weight(shape=(), initializer="ones", name="kept")
         self.added = self.add_weight(shape=(), initializer="zeros", name="added")
 
+    def compute_output_shape(self, x_shape, embedded_shape):
+        return x_shape
+
     def call(self, x, embedded):
         return self.kept * x + self.added * embedded
 
@@ -116,6 +119,9 @@ class SoftCap(keras.layers.Layer):
     def __init__(self, cap: float, **kwargs: object):
         super().__init__(**kwargs)
         self.cap = cap
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
 
     def call(self, x):
         return soft_capped(x, self.cap)

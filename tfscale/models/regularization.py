@@ -21,6 +21,9 @@ class WordDropout(keras.layers.Layer):
         self.vocabulary_size, self.rate = vocabulary_size, rate
         self.seed_generator = keras.random.SeedGenerator()
 
+    def compute_output_shape(self, x_shape, ids_shape):
+        return x_shape
+
     def call(self, x, ids, training=False):
         if not training:
             return x
@@ -43,6 +46,9 @@ class ActivationRegularization(keras.layers.Layer):
     def __init__(self, activation: float, temporal: float, **kwargs):
         super().__init__(**kwargs)
         self.activation, self.temporal = activation, temporal
+
+    def compute_output_shape(self, dropped_shape, whole_shape):
+        return dropped_shape
 
     def call(self, dropped, whole, training=False, begins=None):
         if training:
