@@ -356,6 +356,7 @@ def torch_copy_of(network):
     return peer
 
 
+@pytest.mark.slow
 def test_the_peer_is_the_same_model(tokens):
     torch = pytest.importorskip("torch", reason=NO_TORCH)
     import keras
@@ -401,6 +402,7 @@ def test_the_peer_starts_like_gpt2(tokens):
     assert deviations["blocks.0.contract.weight"] == pytest.approx(0.02 / math.sqrt(8), rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_peer_trains_as_nanogpt_does(tokens):
     pytest.importorskip("torch", reason=NO_TORCH)
     from benchmarks.torch_side import Training, stream_loss

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.gpt2 import gpt2
+from tests.slow import slow_but
 from tfscale import models
 from tfscale.compat.keras_names import MODULE_OF
 from tfscale.config import LSTMConfig
@@ -49,7 +50,9 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("imports", ["import tfscale, keras", "import keras, tfscale"])
+@pytest.mark.parametrize(
+    "imports", slow_but(["import tfscale, keras", "import keras, tfscale"], "import tfscale, keras")
+)
 def test_files_load_after_both_imports_in_either_order(files, imports):
     code = f"""
 import sys

@@ -90,6 +90,7 @@ def test_the_new_run_is_sparse_and_begins_where_the_old_one_ended(folder):
     assert config["train"]["warmup_steps"] == 3
 
 
+@pytest.mark.slow
 def test_zeros_that_come_last_are_in_the_result(folder, capsys):
     """The first of two validations has the lower loss, before most of the zeros: the result is not that one."""
     summary = compressed(folder, "late", steps=60, sparsity=0.97)
@@ -217,6 +218,7 @@ def test_the_command(folder, capsys):
     ).mean() > 0.95  # 259 outputs of 16 weights, in fours
 
 
+@pytest.mark.slow
 def test_two_workers_choose_the_same_weights_as_one_device(folder):
     addresses = free_addresses(2)
     words = [

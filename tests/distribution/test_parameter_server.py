@@ -281,6 +281,7 @@ def test_a_killed_server_starts_the_run_again(data, tmp_path, capsys):
     check_run(output, 1200, 2.2, capsys)
 
 
+@pytest.mark.slow
 def test_a_server_whose_chief_never_comes_says_so(data, tmp_path):
     worker, server = free_addresses(2)
     cluster = {"chief": ["localhost:1"], "worker": [worker], "ps": [server]}

@@ -134,6 +134,7 @@ def test_the_file_stops_where_keras_hub_stops(gemma, export, tmp_path):
     assert PROMPT + found.text == expected and found.stopped_by == "end"
 
 
+@pytest.mark.slow
 def test_a_bundle_in_int4(gemma, export, tmp_path):
     report = export(format="litertlm", quantize="int4")
     values = {row["name"]: row["value"] for row in report["checks"]}

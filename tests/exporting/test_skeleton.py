@@ -130,8 +130,6 @@ def in_float32(name):
         ],
         ("gemma 3", "int4"),
         ("two tables", "int4_all"),
-        ("relu in blocks", "int4"),
-        ("narrow", "int8"),
         ("gru", "int4"),
     ),
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
+from tests.slow import slow_but
 from tfscale import artifacts, cli
 from tfscale.analysis.slicing import document_scores
 from tfscale.artifacts.run import RunArtifact
@@ -100,7 +101,7 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("bilstm"), network, ByteTokenizer())
 
 
-@pytest.mark.parametrize("quantize", ["none", "float16", "int8"])
+@pytest.mark.parametrize("quantize", slow_but(["none", "float16", "int8"], "int8"))
 def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, monkeypatch, capsys):
     output = str(tmp_path / "export")
     report = export_run(

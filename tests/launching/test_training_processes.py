@@ -70,6 +70,7 @@ def test_kills_leave_no_trace_in_the_weights(data, tmp_path):
         assert json.load(file)["completed"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_fewer_workers(data, tmp_path):
     """Begun by two workers, stopped by SIGTERM, ended by one: the losses are those of one worker all along."""
     elastic, alone = str(tmp_path / "elastic"), str(tmp_path / "alone")
@@ -100,6 +101,7 @@ def test_a_run_goes_on_with_fewer_workers(data, tmp_path):
     assert largest_difference(elastic, alone, steps) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_space_lets_it_go_on(data, tmp_path):
     full, quiet = str(tmp_path / "full"), str(tmp_path / "quiet")
     assert train_once(train_words(data, full, 100), largest_file=20_000) == 2
@@ -133,6 +135,7 @@ def error_lines(text):
     return [line for line in text.splitlines() if line.startswith("error: ")]
 
 
+@pytest.mark.slow
 def test_workers_with_other_options_are_named_on_all_of_them(data, tmp_path):
     output = str(tmp_path / "run")
     codes, ends, _ = start_by_hand(

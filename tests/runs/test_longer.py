@@ -98,6 +98,7 @@ def test_a_finished_run_goes_on_bit_for_bit(data, tmp_path, schedule, capsys):
     assert_same_state(whole, longer, 30)
 
 
+@pytest.mark.slow
 def test_a_decay_of_a_number_of_steps_goes_on_too(data, tmp_path):
     whole, longer = tmp_path / "whole", tmp_path / "longer"
     options = {"schedule": "wsd", "decay_steps": 5}
@@ -169,6 +170,7 @@ def test_parameter_servers_take_no_minutes(data, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on(data, tmp_path):
     """It wrote a final learning rate down for a constant one, and knew neither epochs nor minutes."""
     whole, old = tmp_path / "whole", tmp_path / "old"
@@ -206,6 +208,7 @@ def test_epochs_are_steps_of_the_data(data, tmp_path, epochs, per_batch):
     assert_same_state(tmp_path / "run", tmp_path / "same", steps)
 
 
+@pytest.mark.slow
 def test_epochs_are_as_many_steps_on_two_replicas(data, tmp_path):
     alone = trained(data, tmp_path / "alone", epochs=0.25, strategy="single")
     both = trained(data, tmp_path / "both", epochs=0.25, strategy="mirrored")

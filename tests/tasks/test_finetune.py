@@ -313,6 +313,7 @@ def test_balance_makes_rare_labels_as_heavy_as_frequent_ones(balance):
     assert set(ids[targets[:, 0] == 1].ravel()) <= {6, 7}
 
 
+@pytest.mark.slow
 def test_frozen_and_low_rank_training_leave_the_weights(runs, tmp_path):
     base = runs("transformer")
     before = [weight.numpy() for weight in base.network.weights]
@@ -376,6 +377,7 @@ def test_the_learning_rate_follows_what_is_trained():
     assert rate(learning_rate=0.5, freeze=True) == 0.5
 
 
+@pytest.mark.slow
 def test_two_replicas_learn_the_same(runs, tmp_path):
     results = []
     for name in ("single", "mirrored"):

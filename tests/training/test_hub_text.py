@@ -276,7 +276,7 @@ def export(run, folder, format):
     return str(folder)
 
 
-@pytest.mark.parametrize("name", slow_but(list(START), "gpt2", "llama", "qwen3", "gemma"))
+@pytest.mark.parametrize("name", slow_but(list(START), "gpt2", "llama", "qwen3"))
 def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     expected = model.generate(PROMPT, max_length=LENGTH)
@@ -322,7 +322,7 @@ def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     assert begins in (tmp_path / "file" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma"])
+@pytest.mark.parametrize("name", slow_but(["llama", "qwen2", "gemma"], "llama"))
 def test_bundles_write_the_text_of_keras_hub(name, presets, tmp_path):
     """With a space before the first word, without a start token, and with pieces that a user defined."""
     model, _, run = presets(name)

@@ -145,7 +145,12 @@ def test_one_device_is_stock_keras(habit, stock):
 @pytest.mark.parametrize(
     "where, options, habit",
     [
-        ("single", {"xla": True, "steps_per_execution": 4}, "validation_data"),
+        pytest.param(
+            "single",
+            {"xla": True, "steps_per_execution": 4},
+            "validation_data",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "single", {"micro_batches": 2, "xla": False}, "sample_weight", marks=pytest.mark.slow
         ),

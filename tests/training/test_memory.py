@@ -74,7 +74,7 @@ def gap(a, b):
         pytest.param("modern", "float32", True, 1e-6, marks=pytest.mark.slow),
         ("layers", "float32", True, 1e-6),
         pytest.param("transformer", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
-        ("transformer", "mixed_float16", True, 2**-10),
+        pytest.param("transformer", "mixed_float16", True, 2**-10, marks=pytest.mark.slow),
         pytest.param("lstm", "float32", False, 1e-6, marks=pytest.mark.slow),
         pytest.param("lstm", "float32", True, 1e-6, marks=pytest.mark.slow),
         pytest.param("lstm", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),

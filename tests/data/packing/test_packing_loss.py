@@ -94,7 +94,7 @@ def one_step(config, name, epoch, **options):
         ("transformer", "single", {"micro_batches": 2, "remat": True, "xla": True}),
         ("learned", "mirrored", {}),
         ("blocks", "single", {"loss_chunk_tokens": 10}),
-        ("lstm", "single", {"xla": True}),
+        pytest.param("lstm", "single", {"xla": True}, marks=pytest.mark.slow),
         ("lstm", "mirrored", {"remat": True}),
         ("nnlm", "single", {}),
     ],

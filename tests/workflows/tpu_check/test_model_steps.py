@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.slow import slow_but
 from tests.workflows.tpu_check.lowered_models import CASES, compiled_model, lower_model_steps
 from tfscale.errors import ConfigError
 from tfscale.workflows.tpu_check import compiler
@@ -50,7 +51,7 @@ def trained(case, data):
     return model.get_weights(), history.history
 
 
-@pytest.mark.parametrize("name", ["lstm", "cnn"])
+@pytest.mark.parametrize("name", slow_but(["lstm", "cnn"], "cnn"))
 def test_the_step_that_a_tpu_takes_trains_like_the_step_elsewhere(name, one_device_as_tpu):
     case = CASES[name]
     data = tf.data.Dataset.from_tensor_slices(case.batch(16)).batch(8, drop_remainder=True)

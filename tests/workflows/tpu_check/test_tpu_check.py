@@ -53,9 +53,7 @@ def fake(tmp_path):
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(
-            name, marks=() if name in ("bert", "lstm", "transformer") else pytest.mark.slow
-        )
+        pytest.param(name, marks=() if name in ("lstm", "transformer") else pytest.mark.slow)
         for name in network_families()
     ],
 )
