@@ -14,7 +14,7 @@ from tfscale.commands.parser import (
     option_types,
 )
 from tfscale.commands.suggestions import closest, other_family
-from tfscale.commands.values import brief, check_name
+from tfscale.commands.values import brief, check_name, check_number
 from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
@@ -44,7 +44,9 @@ def apply_config_file(parser: CommandParser, words: Sequence[str]) -> None:
 
 
 def read_yaml(path: str) -> JsonObject:
-    """Reads a YAML mapping, in which, as in YAML 1.2, only true and false are truth values.
+    """Reads a YAML mapping whose truth values and numbers are those of YAML 1.2.
+
+    So 1e-3 is a number, 010 is ten and 1:30 is text, where YAML 1.1 has a text, 8 and 90.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
@@ -57,23 +59,44 @@ def read_yaml(path: str) -> JsonObject:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
+        received = "nothing" if value is None else type(value).__name__
         raise ConfigError(
             f"{path} should hold options such as output: or sections such as train:; received"
-            f" {type(value).__name__}"
+            f" {received}"
         )
     return value
 
 
+_TAG = "tag:yaml.org,2002:"
+_OTHERWISE = {f"{_TAG}{kind}" for kind in ("bool", "int", "float")}
+"""Types of values that YAML 1.2 writes otherwise than PyYAML, which reads YAML 1.1."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {
-        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OTHERWISE]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF")
-)
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0 if "x" in text or "o" in text else 10)
+
+
+for _kind, _pattern, _first in (
+    ("bool", "true|True|false|False", "tTfF"),
+    # Python's underscores are beyond YAML 1.2, and mean one thing only.
+    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(f"{_TAG}int", _whole)
 
 
 def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
@@ -101,9 +124,12 @@ def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
             raise ConfigError(
                 f"{path}: {key} should hold options such as {section[0]}; received {brief(value)}"
             )
-        flat.update(
+        named = (
             {f"{key}.{name}": inner for name, inner in value.items()} if section else {key: value}
         )
+        if twice := next((name for name in named if name in flat), None):
+            raise ConfigError(f"{path}: {twice} is given twice, in a section and by its whole name")
+        flat.update(named)
     for key in flat:
         if key not in known:
             sections = {option.rpartition(".")[0] for option in known} - {""}
@@ -125,6 +151,7 @@ def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         if key in given_as_words and not isinstance(value, str):
             raise ConfigError(f"{path}: {key}: expected text; received {brief(value)}")
+        check_number(f"{path}: {key}", value, known[key])
         try:
             parser.parse_object({**needed, key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:

@@ -1,6 +1,7 @@
 """Values of options in messages, and names of a registry among them."""
 
 import difflib
+import typing
 
 from tfscale.commands.parser import Hint
 from tfscale.config.options import describe
@@ -17,6 +18,17 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
+def check_number(shown_as: str, value: object, typehint: Hint) -> None:
+    """Refuses a text such as 1:30 for a number.
+
+    jsonargparse reads texts as YAML 1.1, where that is 90: as many minutes, or seconds, as nobody
+    can tell who reads it.
+    """
+    kinds = set(typing.get_args(typehint)) - {type(None)} or {typehint}
+    if isinstance(value, str) and ":" in value and kinds <= {int, float}:
+        raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}")
+
+
 def check_name(shown_as: str, value: object, typehint: Hint) -> None:
     """Refuses a value, or one of a list, that is not a name of the registry of its option."""
     choices = names_offered(typehint)
@@ -25,7 +37,10 @@ def check_name(shown_as: str, value: object, typehint: Hint) -> None:
             continue
         if reason := choices.refused.get(str(name)):
             raise ConfigError(f"{shown_as}: {name} is not offered: {reason}")
-        near = difflib.get_close_matches(str(name), choices.names(), n=1)
+        names = choices.names()
+        # A capital is not a slip that makes another name the nearer one: AdamW is adamw, not adam.
+        near = [one for one in names if one.lower() == str(name).lower()]
+        near = near or difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(
             f"{shown_as}: expected {describe(typehint)}; received {brief(name)}{hint}"
