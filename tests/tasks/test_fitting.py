@@ -12,13 +12,14 @@ from tests.exporting.exported import make_run
 from tfscale import cli
 from tfscale.config import GRUConfig
 from tfscale.config.tasks import TaskConfig
-from tfscale.errors import ConfigError, TfscaleError
+from tfscale.errors import ConfigError, TfscaleError, TrainingError
 from tfscale.files.run_lock import only_writer
 from tfscale.models import build_network
 from tfscale.tasks import fitting
 from tfscale.tasks.finetune import finetune
 from tfscale.tasks.model import load_task
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
+from tfscale.training import loss_scale
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +151,21 @@ def test_the_command_ends_with_75_where_a_signal_stopped_it(begun, monkeypatch, 
         capsys.readouterr().out
         == "stopped by SIGTERM at step 7; the same command goes on from there\n"
     )
+
+
+def test_a_fine_tuning_that_has_diverged_in_its_last_step_is_refused(begun):
+    """No later step shows it: the labels of weights without a loss had a score like any other."""
+    folder, run, _ = begun
+    changed = {"learning_rate": 1e30, "epochs": 1, "global_batch_size": 18}
+    with pytest.raises(TrainingError, match="the validation loss after step 1 is nan"):
+        finetune(run, options(folder, "diverged", **changed))
+    assert not (folder / "diverged").exists()
+
+
+def test_a_pass_whose_steps_all_overflow_has_no_loss_to_say(begun, monkeypatch):
+    folder, run, _ = begun
+    monkeypatch.setattr(loss_scale, "FIRST_SCALE", 2.0**60)
+    notes = []
+    changed = {"epochs": 1, "global_batch_size": 18, "precision": "mixed_float16"}
+    finetune(run, options(folder, "overflown", **changed), notes.append)
+    assert any(note.startswith("pass 1: no loss, validation loss ") for note in notes)

@@ -21,6 +21,7 @@ from tfscale.errors import CheckpointError, DataError
 from tfscale.files.paths import read_json, write_json
 from tfscale.files.temporary import remove_tree
 from tfscale.launching.interruption import StopRequest
+from tfscale.runs.divergence import check_validation
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.language_model import LanguageModel
 
@@ -93,6 +94,9 @@ def fit(
         begun: all that the result depends on, as JSON has it; checkpoints of a training that was
             begun with anything else are removed.
         note: is called with a line for each pass.
+
+    Raises:
+        TrainingError: a loss is no longer finite, that of the validation examples among them.
     """
     _begin(folder, begun, note)
     checkpoints = Checkpoints(os.path.join(folder, "checkpoints"))
@@ -240,9 +244,10 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
-        self.note(
-            f"pass {epoch + 1}: loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}"
-        )
+        check_validation(logs["val_loss"], self.step)
+        # There is none if all steps of the pass were skipped, because float16 overflowed.
+        loss = f"loss {logs['loss']:.4f}" if "loss" in logs else "no loss"
+        self.note(f"pass {epoch + 1}: {loss}, validation loss {logs['val_loss']:.4f}")
         self.epochs, self.wait = epoch + 1, self.wait + 1
         improved = logs["val_loss"] < self.lowest
         if improved:
