@@ -127,6 +127,11 @@ def compare(
             length, rows = model_config.sequence_length, train_config.global_batch_size
             batches_per_epoch(manifest.split("train"), length, rows)
             fit_to_data(model_config, manifest)
+        if train_config.seed not in (0, config.seed):
+            raise ConfigError(
+                f"{name} has train.seed={train_config.seed}, and all models of a comparison have"
+                f" one seed; leave it out, or give --seed {train_config.seed}"
+            )
         if os.path.basename(name) != name or name in ("", ".", ".."):
             raise ConfigError(f"{name!r} cannot be the name of a folder")
     claim_directory(config.output, STATE, "a comparison")
@@ -266,9 +271,14 @@ def _with_budget(
                 )
                 note(f"{name}: {steps} steps are the fewest, and take about {minutes}")
         write_json(began, {"steps": steps})
+    suited = {
+        "warmup_steps": max(1, steps // 20),
+        "validate_every": max(50, steps // 10),
+        "checkpoint_every": max(50, steps // 4),
+    }
+    # What a file of options says stays.
+    usual = TrainConfig()
+    left_out = [name for name in suited if getattr(train_config, name) == getattr(usual, name)]
     return dataclasses.replace(
-        train_config.of_steps(steps),
-        warmup_steps=max(1, steps // 20),
-        validate_every=max(50, steps // 10),
-        checkpoint_every=max(50, steps // 4),
+        train_config.of_steps(steps), **{name: suited[name] for name in left_out}
     )
