@@ -14,7 +14,7 @@ import pytest
 
 from tfscale.errors import DataError, TfscaleError
 from tfscale.files import temporary
-from tfscale.files.folders import atomic_directory, claim_directory
+from tfscale.files.folders import RUN_LOCK, atomic_directory, claim_directory
 from tfscale.files.json_text import parse_json, to_json
 from tfscale.files.locks import Held, hold, machine, read_holder
 from tfscale.files.paths import atomic_write, read_json, read_yaml, write_json
@@ -287,3 +287,13 @@ def test_a_full_disk_inside_the_block_names_the_output(tmp_path):
         with atomic_directory(f"{tmp_path}/x"):
             open(tmp_path / "missing")
     assert names(tmp_path) == []
+
+
+def test_a_folder_whose_marker_was_only_begun_is_as_good_as_empty(tmp_path):
+    """A training that was killed there goes on; of two at once the lock names the other."""
+    (tmp_path / RUN_LOCK).touch()
+    (tmp_path / "config.yaml.tmp-1dd98051-9a4302e1").touch()
+    claim_directory(str(tmp_path), "config.yaml", "a run folder")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="it has no config.yaml"):
+        claim_directory(str(tmp_path), "config.yaml", "a run folder")

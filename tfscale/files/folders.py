@@ -51,9 +51,12 @@ def claim_directory(
         raise DataError(f"output {path} is a file; name a folder")
     clean_up(path)
     with write_errors(path):
-        if not os.path.isdir(path) or set(os.listdir(path)) <= {RUN_LOCK}:
-            return
+        names = os.listdir(path) if os.path.isdir(path) else []
     remove_leftovers(path)
+    # A marker that is only begun is that of a process which is at it now, which the lock names, or
+    # of one that was killed there: the same command goes on.
+    if all(name == RUN_LOCK or name.startswith(f"{marker}.tmp-") for name in names):
+        return
     reason = "" if os.path.exists(os.path.join(path, marker)) else f"it has no {marker}"
     if not reason and key:
         content = read_json(
