@@ -75,6 +75,9 @@ def test_a_later_merge_is_not_a_second_value(tmp_path):
             ["--train.document_mask", "null"],
             "--train.document_mask: expected true or false; received 'null'",
         ),
+        (["--train.steps", "1e1"], "--train.steps: expected a whole number; received '1e1'"),
+        (["--train.steps", "[1]"], "--train.steps: expected a whole number; received '[1]'"),
+        (["--train.seed", "null"], "--train.seed: expected a whole number; received 'null'"),
         (["--train.optimizer", "AdamW"], "received 'AdamW'; did you mean adamw?"),
     ],
 )

@@ -170,18 +170,22 @@ def parse_normalized(parser: CommandParser, words: Sequence[str]) -> Namespace:
     try:
         options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
-        raise ConfigError(_explain(parser, str(error))) from error
+        raise ConfigError(_explain(parser, str(error), words)) from error
     for key, typehint in option_types(parser).items():
         check_name(shown(key), options[key] if key in options else None, typehint)
     return options
 
 
-def _explain(parser: CommandParser, message: str) -> str:
+def _explain(parser: CommandParser, message: str, words: Sequence[str]) -> str:
     if match := re.match(r'Parser key "([^"]+)":', message):
         key, known = match[1], option_types(parser)
         # Of several lines the last one has the value as it was given.
         received = re.search(r"\A.*(?:Got value|Given value): (.*)\Z", message, re.DOTALL)
         value = brief(received[1] if received else "?")
+        # That is after YAML has read it: 10.0 for 1e1, None for null.
+        given = [word.partition("=")[2] for word in words if word.startswith(f"--{key}=")]
+        if given and not is_list(known.get(key)) and not is_mapping(known.get(key)):
+            value = brief(given[-1])
         return f"{shown(key)}: expected {describe(known.get(key))}; received {value}"
     if match := re.match(r"the following arguments are required: (.*)", message):
         positional = {
