@@ -58,7 +58,20 @@ CASES = {
         True,
         {**LLAMA, "attention_window": 5, "tie_embeddings": False, "head_dim": 10},
     ),
-    "mistral_tied": ("mistral", False, {**LLAMA, "head_dim": 10, **LLAMA_3}),
+    "llama_wide_heads": ("llama", False, {**LLAMA, "head_dim": 10, "use_bias": True, **LLAMA_3}),
+    # Its heads do not divide the width, with which transformers loads no Llama.
+    "mistral_tied": ("mistral", False, {**LLAMA, "hidden_dim": 26, "head_dim": 10, **LLAMA_3}),
+    "qwen2_wide_heads": (
+        "qwen2",
+        False,
+        {**LLAMA, "query_key_value_bias": True, "head_dim": 10, "hidden_dim": 26},
+    ),
+    "smollm3_wide_heads": (
+        "smollm3",
+        False,
+        {**LLAMA, "num_layers": 4, "no_rope_every": 2, "head_dim": 10},
+    ),
+    "phi3_wide_heads": ("phi3", False, {**LLAMA, "head_dim": 16, "rope_fraction": 0.25}),
     "qwen2": ("qwen2", True, {**LLAMA, "query_key_value_bias": True, **STRETCHED}),
     "qwen2_windows": (
         "qwen2",

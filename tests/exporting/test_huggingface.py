@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tests.exporting.exported import CONFIGS, make_run
-from tests.exporting.hub_networks import CASES, LLAMA, config_of, network_of
+from tests.exporting.hub_networks import CASES, GEMMA_2, LLAMA, config_of, network_of
 from tests.exporting.hub_tokenizers import tokenizer_of
 from tests.models.test_hub_folder import folder_of
 from tests.slow import slow_but
@@ -210,6 +210,10 @@ def test_options_that_compute_the_same_are_the_same_part(options, same):
         ({**LLAMA, "feed_forward_rank": 4}, "Llama 2 to 3.2 .*feed_forward_rank=4 .*; or Mistral "),
         ({**LLAMA, "attention_window": 5, "global_tokens": 2}, "Mistral .*global_tokens=2"),
         ({**LLAMA, "normalization": "layer"}, "normalization=layer .it has rms."),
+        (
+            {**GEMMA_2, "hidden_dim": 26},
+            r"Gemma 2 .*hidden_dim=26 \(it has a multiple of num_heads=4\)",
+        ),
         (
             {**GPT2_PARTS, "num_kv_heads": 1, "activation": "gelu_tanh"},
             "GPT-2 .*num_kv_heads=1 .it has 0.",

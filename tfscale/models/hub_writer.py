@@ -41,6 +41,8 @@ class HubWriter(abc.ABC):
         tied: what a config.json without `tie_word_embeddings` means.
         grouped: whether one without `num_key_value_heads` is of a group of heads that it must name.
         sized: whether a config.json names the width of a head, which has a default of its own.
+        divided: whether transformers loads it only where the heads divide `hidden_size`, whatever
+            `head_dim` says.
         base: of rotary positions, where config.json names none.
         epsilon: of norms, likewise.
         unread: regular expression of names of tensors that are no weights.
@@ -56,6 +58,7 @@ class HubWriter(abc.ABC):
     tied: ClassVar[bool] = False
     grouped: ClassVar[bool] = True
     sized: ClassVar[bool] = False
+    divided: ClassVar[bool] = False
     base: ClassVar[float] = 10_000.0
     epsilon: ClassVar[float] = 1e-6
     unread: ClassVar[str] = r"rotary_emb\.inv_freq$"
@@ -68,7 +71,11 @@ class HubWriter(abc.ABC):
     @classmethod
     def obstacles(cls, config: TransformerConfig) -> list[str]:
         """Returns the options of a network that the architecture does not have, in words."""
-        return obstacles(config, cls.parts)
+        found = obstacles(config, cls.parts)
+        if cls.divided and config.hidden_dim % config.num_heads:
+            multiple = f"a multiple of num_heads={config.num_heads}"
+            found.append(f"hidden_dim={config.hidden_dim} (it has {multiple})")
+        return found
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:

@@ -22,6 +22,7 @@ class Gemma2(Gemma):
     name = "gemma2"
     summary = "Gemma 2"
     architecture = "Gemma2ForCausalLM"
+    divided = True
     parts: ClassVar[Mapping[str, Allowed]] = {
         **GEMMA_PARTS,
         "sandwich_norm": (True,),

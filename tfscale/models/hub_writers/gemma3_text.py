@@ -42,6 +42,7 @@ class Gemma3(Gemma2):
     name = "gemma3_text"
     summary = "Gemma 3 (text)"
     architecture = "Gemma3ForCausalLM"
+    divided = True
     parts: ClassVar[Mapping[str, Allowed]] = {
         **Gemma2.parts,
         "query_key_norm": (True,),

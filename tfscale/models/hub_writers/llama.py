@@ -7,7 +7,7 @@ from typing import ClassVar
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.models.hub_fields import HubFields
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -20,15 +20,18 @@ class Llama(HubWriter):
     summary = "Llama 2 to 3.2 and SmolLM2"
     architecture = "LlamaForCausalLM"
     grouped = False
+    divided = True
     parts: ClassVar[Mapping[str, Allowed]] = {
         **LLAMA_PARTS,
         "rope_scaling": ANY_SCALING,
         "use_bias": (False, True),
+        "head_dim": None,
     }
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
-        return not config.use_bias and scaling_of(config) != "linear"
+        own_width = parts_of(config)["head_dim"]
+        return not config.use_bias and not own_width and scaling_of(config) != "linear"
 
     def options(self, fields: HubFields) -> JsonObject:
         biases = [fields.flag(name) for name in ("attention_bias", "mlp_bias")]

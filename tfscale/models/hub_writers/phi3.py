@@ -26,6 +26,7 @@ class Phi3(HubWriter):
         **LLAMA_PARTS,
         "rope_fraction": None,
         "attention_window": None,
+        "head_dim": None,
     }
 
     @classmethod

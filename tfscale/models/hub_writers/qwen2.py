@@ -53,11 +53,14 @@ class Qwen2(HubWriter):
         "query_key_value_bias": (True,),
         "attention_window": None,
         "global_every": None,
+        "head_dim": None,
     }
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
-        return not parts_of(config)["attention_window"] and scaling_of(config) != "llama3"
+        parts = parts_of(config)
+        unread = parts["attention_window"] or parts["head_dim"]
+        return not unread and scaling_of(config) != "llama3"
 
     def options(self, fields: HubFields) -> JsonObject:
         return {**super().options(fields), "query_key_value_bias": True, **windows_in(fields)}

@@ -6,7 +6,7 @@ from typing import ClassVar
 from tfscale.config import TransformerConfig
 from tfscale.files.json_text import JsonObject
 from tfscale.models.hub_fields import FULL, SLIDING, HubFields
-from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, scaling_of
+from tfscale.models.hub_parts import ANY_SCALING, LLAMA_PARTS, Allowed, parts_of, scaling_of
 from tfscale.models.hub_writer import HubWriter
 from tfscale.registry import register
 
@@ -26,12 +26,13 @@ class SmolLM3(HubWriter):
         "rope_scaling": ANY_SCALING,
         "no_rope_every": None,
         "query_key_value_bias": (False, True),
+        "head_dim": None,
     }
 
     @classmethod
     def reads_back(cls, config: TransformerConfig) -> bool:
-        biased = config.query_key_value_bias
-        return config.tie_embeddings and not biased and scaling_of(config) == "none"
+        unread = config.query_key_value_bias or parts_of(config)["head_dim"]
+        return config.tie_embeddings and not unread and scaling_of(config) == "none"
 
     def options(self, fields: HubFields) -> JsonObject:
         fields.expect("mlp_bias", (False,), False)
