@@ -9,12 +9,14 @@ import json
 import numpy as np
 import tokenizers as library
 
+from tests.text import theirs
 from tfscale.config import TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.models import build_network
 from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
+from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
 from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
@@ -148,7 +150,16 @@ def pieces(leading_space=False):
     )
 
 
+def taken(make):
+    """A tokenizer.json as it is, whose special tokens are added ones."""
+    content = make(texts())
+    added = [token["content"] for token in json.loads(content)["added_tokens"]]
+    return HuggingFaceFile(content, added[-1])
+
+
 TOKENIZERS = {
+    "gpt-2, a file as it is": lambda: taken(theirs.gpt2),
+    "dbrx, a file as it is": lambda: taken(theirs.llama3),
     "gpt-2": byte_pairs,
     "smollm": lambda: byte_pairs(digits=True),
     "qwen2": lambda: byte_pairs(QWEN),

@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 
 from tests.exporting.exported import make_run
-from tests.exporting.gguf_models import IN_LLAMA_CPP, LLAMA, MODELS, TOKENIZERS, network_of, pieces
+from tests.exporting.gguf_models import (
+    IN_LLAMA_CPP,
+    LLAMA,
+    MODELS,
+    TOKENIZERS,
+    network_of,
+    pieces,
+    taken,
+)
 from tests.slow import slow_but
+from tests.text import theirs
 from tfscale import cli
 from tfscale.config import ExportConfig, LSTMConfig, TransformerConfig
 from tfscale.errors import ConfigError, ExportError, TokenizerError
@@ -298,6 +307,15 @@ def test_the_name_of_a_tokenizers_words(name):
     assert entries["pre"] == name.split(",")[0]
     assert len(entries["tokens"]) == len(entries["token_type"]) == tokenizer.vocabulary_size
     assert entries["token_type"][tokenizer.end_id] == 3
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [(theirs.qwen, "has a normalizer"), (theirs.t5, "no tokenizer of kind huggingface")],
+)
+def test_files_that_llama_cpp_would_read_otherwise_are_refused(make, message):
+    with pytest.raises(ExportError, match=message):
+        taken(make).gguf_vocabulary()
 
 
 def test_words_that_llama_cpp_does_not_know():

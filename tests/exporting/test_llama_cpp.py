@@ -25,7 +25,8 @@ IDS = np.random.default_rng(4).integers(0, 500, 40).tolist()
 
 
 def written(name, quantize, folder, tokenizer=None):
-    network, tokenizer = network_of(name), tokenizer or byte_pairs()
+    tokenizer = tokenizer or byte_pairs()
+    network = network_of(name, tokenizer.vocabulary_size)
     path = str(folder / "model.gguf")
     kind = architecture_of(network.config)
     write_gguf(network, kind, vocabulary_entries(tokenizer), quantize, path)

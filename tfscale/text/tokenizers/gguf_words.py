@@ -13,6 +13,9 @@ from typing import Any
 from tfscale.errors import ExportError
 from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
+NORMAL, CONTROL, UNUSED = 1, 3, 5
+"""Types of tokens in a GGUF file."""
+
 _NAMES = {
     ("gpt-2", False): "gpt-2",
     ("gpt-2, single digits", False): "smollm",

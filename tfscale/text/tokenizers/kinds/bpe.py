@@ -11,15 +11,12 @@ from collections.abc import Iterable, Mapping
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.gguf_words import word_cutter
+from tfscale.text.tokenizers.gguf_words import CONTROL, NORMAL, UNUSED, word_cutter
 from tfscale.text.tokenizers.hugging_face import (
     HuggingFaceTokenizer,
     byte_characters,
     import_tokenizers,
 )
-
-_NORMAL, _CONTROL, _UNUSED = 1, 3, 5
-"""Types of tokens in a GGUF file."""
 
 
 @register
@@ -142,7 +139,7 @@ class BytePairTokenizer(HuggingFaceTokenizer):
             # Ids without a token have a text too, which is none that a text spells.
             "tokens": [piece or f"[PAD{id}]" for id, piece in enumerate(self._pieces)],
             "token_type": [
-                (_CONTROL if id in special else _NORMAL) if piece else _UNUSED
+                (CONTROL if id in special else NORMAL) if piece else UNUSED
                 for id, piece in enumerate(self._pieces)
             ],
             "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
