@@ -5,6 +5,7 @@ tests/compat/test_tensorflow.py says which.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
@@ -37,6 +38,26 @@ def keep_last_scale_apart(converter: tf.lite.TFLiteConverter) -> None:
     """
     assert isinstance(converter._experimental_disable_fuse_mul_and_fc, bool)
     converter._experimental_disable_fuse_mul_and_fc = True
+
+
+_FIRST_GROUPS = itertools.count(1000, 1000)
+
+
+def give_own_groups(strategy: tf.distribute.Strategy) -> None:
+    """Gives a strategy of one process numbers of its own for its groups of devices.
+
+    Each `MirroredStrategy` numbers them from 1, and a process keeps the shapes of what a group sums
+    to its end. So the second strategy of a process, such as that of a notebook's cell which is run
+    again, failed with a model of other sizes. One with operations of its own keeps its numbers.
+    """
+    if not isinstance(strategy, tf.distribute.MirroredStrategy):
+        return
+    extended = strategy.extended
+    if extended._collective_key_base or extended._cross_device_ops is not extended._collective_ops:
+        return
+    extended._collective_key_base = next(_FIRST_GROUPS)
+    extended._cross_device_ops = extended._make_collective_ops_with_fallbacks()
+    extended._collective_ops = extended._cross_device_ops
 
 
 def slurm_hosts(host_list: str) -> list[str]:

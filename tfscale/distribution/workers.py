@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.tensorflow import workers_and_servers
+from tfscale.compat.tensorflow import give_own_groups, workers_and_servers
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError, WorkerLostError
@@ -32,6 +32,7 @@ class Workers:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
+        give_own_groups(strategy)
         self.strategy = strategy
         self.count, self.index = 1, 0
         self.readers = 1
@@ -136,6 +137,8 @@ def worker_addresses(resolver: tf.distribute.cluster_resolver.ClusterResolver) -
 def lost_workers(who: str = "another worker") -> Iterator[None]:
     """Turns TensorFlow's errors about a peer that went away into one clear line.
 
+    A process by itself has no peer: its errors stay what they are.
+
     Args:
         who: how the message names the peer.
 
@@ -150,6 +153,8 @@ def lost_workers(who: str = "another worker") -> Iterator[None]:
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
     ) as error:
+        if not any("/job:" in device.name for device in tf.config.list_logical_devices()):
+            raise
         lines = (error.message or "").splitlines()
         lines = [line for line in lines if line and not line.endswith("error:")]
         first = lines[-1] if lines else type(error).__name__
