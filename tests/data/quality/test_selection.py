@@ -12,6 +12,7 @@ from tfscale.config import PrepareConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.quality import selection as module
 from tfscale.data.quality.decontamination import Decontamination
+from tfscale.data.quality.examining import CLEANED_AWAY, Examiner
 from tfscale.data.quality.selection import Selection, is_asked_for
 from tfscale.data.splits import Part
 from tfscale.data.spooling import nothing_left
@@ -223,6 +224,16 @@ def test_decontamination_by_hand():
     assert evaluation.match("one two four three six") is None
     assert evaluation.match("six") is None
     assert Decontamination.of([], n=3).match("one two three") is None
+
+
+def test_keys_are_known_by_their_capitals():
+    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    config = PrepareConfig(text=["a"], output="b", remove=["keys", "emails"])
+    examine = Examiner(config, Cleaner(lowercase=True, collapse_whitespace=True), None)
+    [found, blank, plain] = examine([f"Its  Key is {key}\n of\tJane@Example.org ", " \t", "A  B"])
+    assert found.text == "its key is <key>\nof <email>"
+    assert found.counts == {"removed/keys": 1, "removed/emails": 1}
+    assert blank.dropped == (CLEANED_AWAY, "") and plain.text == "a b"
 
 
 def test_the_manifest_is_strict_json(files):

@@ -1,5 +1,6 @@
 """What is found out about one document, whatever the others are."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Examiner:
     """Cleans, removes, filters and measures documents.
 
     The order is: cleaning, removal, filters, decontamination. Each sees what the one before it
-    left.
+    left; but removal sees letters and white space as they were, by which a key differs from a word.
 
     Args:
         config: the options.
@@ -87,7 +88,11 @@ class Examiner:
     def __init__(
         self, config: PrepareConfig, clean: Cleaner, decontamination: Decontamination | None
     ):
-        self._config, self._clean, self._decontamination = config, clean, decontamination
+        self._config, self._decontamination = config, decontamination
+        self._clean = dataclasses.replace(clean, lowercase=False, collapse_whitespace=False)
+        self._clean_removed = Cleaner(
+            lowercase=clean.lowercase, collapse_whitespace=clean.collapse_whitespace
+        )
         self.filters: list[Filter] = filters_of(config)
         self.removals: list[Removal] = removals_of(config)
         self._minhash = minhash_of(config)
@@ -120,6 +125,9 @@ class Examiner:
                 name = f"removal {removal.name}"
                 text, placeholders = removal(text)
                 counts[f"removed/{removal.name}"] += placeholders
+            text = self._clean_removed(text)
+            if not text:
+                return text, (CLEANED_AWAY, "")
             for rule in self.filters:
                 name = f"filter {rule.name}"
                 judged = rule(text)
