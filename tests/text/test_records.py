@@ -80,6 +80,18 @@ def test_half_a_pair_is_replaced_and_counted(tmp_path):
 def test_tables_by_their_heads(tmp_path):
     assert read(write(tmp_path / "a.csv", "id;text;x\n1;a, b;2\n"))[0] == ["a, b"]
     assert read(write(tmp_path / "a.csv", 'id\ttext\n1\t"a\n b"\n'))[0] == ["a\n b"]
+    # What Excel writes before the head, and what an editor leaves there.
+    for before, name in (
+        ("sep=;\r\n", "a,b"),
+        ("\nsep=;\n", "a,b"),
+        ("\n", "text"),
+        (" \n\n", "text"),
+    ):
+        content = f"{before}id;{name}\n1;a\n"
+        assert read(write(tmp_path / "a.csv", content), text_field=name)[0] == ["a"]
+    assert read(write(tmp_path / "a.csv", "sep=|\nid|text\n1|a,b\n"))[0] == ["a,b"]
+    with pytest.raises(DataError, match=r"a\.csv, line 5: 1 columns, and the head has 2"):
+        read(write(tmp_path / "a.csv", "\nsep=;\nid;text\n1;a\nb\n"))
     assert read(write(tmp_path / "a.csv", 'text\r\nhello\r\n"a\r\nb"\r\n'))[0] == [
         "hello",
         "a\r\nb",

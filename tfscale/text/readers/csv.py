@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -18,7 +19,8 @@ _LONGEST_FIELD = 2**30
 class CSVReader(RecordLinesReader):
     """Rows by the names of their columns, with the line each ends at. Fields may be quoted.
 
-    A table whose head has no comma, and a semicolon or a tab, is parted by that.
+    A table whose head has no comma, and a semicolon or a tab, is parted by that. Blank lines before
+    the head are passed over, and a line `sep=;` there, of Excel, says by what it is parted.
     """
 
     name = "csv"
@@ -34,9 +36,7 @@ class CSVReader(RecordLinesReader):
             if not head:
                 head = [name.strip() for name in row]
                 if len(set(head)) < len(head):
-                    raise DataError(
-                        f"{file.name}, line 1: a column has the name of another: {', '.join(head)}"
-                    )
+                    raise DataError(f"{where}: a column has the name of another: {', '.join(head)}")
             elif row:
                 if len(row) != len(head):
                     raise DataError(
@@ -49,15 +49,21 @@ class CSVReader(RecordLinesReader):
         """Refuses a row that took others into one of its fields."""
 
     def _numbered(self, file: TextFile, reading: Reading) -> Iterator[tuple[int, list[str]]]:
-        lines = self.lines(file, reading)
-        head = next(lines, "")
+        lines = enumerate(self.lines(file, reading), 1)
+        first, head = next(((n, line) for n, line in lines if line.strip()), (1, ""))
+        if named := re.fullmatch(r"sep=([^\w\s]|\t)\s*", head):
+            first, head = next(lines, (first, ""))
         delimiter = next((mark for mark in self.delimiters if mark in head), self.delimiters[0])
-        table = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
+        if named:
+            delimiter = named[1]
+        rest = (line for _, line in lines)
+        table = csv.reader(itertools.chain([head], rest), delimiter=delimiter, strict=True)
+        before = first - 1
         try:
             for row in table:
-                yield table.line_num, row
+                yield before + table.line_num, row
         except csv.Error as error:
             raise DataError(
-                f'{file.name}, line {table.line_num}: {error}; a field that begins with a quote (")'
-                " ends with one, and a quote within it is doubled"
+                f"{file.name}, line {before + table.line_num}: {error}; a field that begins with a"
+                ' quote (") ends with one, and a quote within it is doubled'
             ) from error
