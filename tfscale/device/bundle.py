@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfscale.config import SamplingConfig
@@ -80,6 +80,18 @@ class BundleModel(ExportedModel):
     def tokenize(self, text: str) -> list[int]:
         """Ids of a text by the bundle's own tokenizer, without the start token."""
         return list(self._engine.tokenize(text))
+
+    def render(self, chat: Sequence[Mapping[str, str]]) -> str:
+        """Returns the prompt of a chat by the bundle's template; "" where it cannot be made.
+
+        Args:
+            chat: messages with `role` and `content`; the last one is the user's.
+        """
+        with (
+            self._lock,
+            self._engine.create_conversation(messages=list(chat[:-1])) as conversation,
+        ):
+            return conversation.render_message_to_string(chat[-1])
 
     def generate(
         self,

@@ -11,6 +11,7 @@ import os
 from tfscale.device import load
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ExportError
+from tfscale.exporting.chat_template import PLAIN_TEXT
 from tfscale.exporting.comparison import GREEDY_TOKENS
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
@@ -21,13 +22,6 @@ from tfscale.text.tokenizers import Tokenizer
 
 TOP_P = 2
 """The sampler that every version of LiteRT-LM has on CPUs; with k = 1 it is greedy."""
-
-_PLAIN_TEXT = (
-    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}"
-    "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endif %}{% endfor %}"
-)
-"""Template for a model of plain text: what is said is what it reads. LiteRT-LM hands a message over
-as a list of parts, also where a program gave a string."""
 
 
 def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
@@ -64,7 +58,13 @@ def check_bundle(network: DecodingNetwork, tokenizer: Tokenizer) -> None:
         ) from error
 
 
-def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, output: str) -> None:
+def build_bundle(
+    tflite_path: str,
+    tokenizer: Tokenizer,
+    context_length: int,
+    output: str,
+    template: str = PLAIN_TEXT,
+) -> None:
     """Writes the bundle of a .tflite file.
 
     Args:
@@ -72,6 +72,7 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
         tokenizer: the model's; see `check_bundle`.
         context_length: tokens that the cache holds.
         output: the .litertlm file to write.
+        template: makes a prompt of a chat, in Jinja.
     """
     from litert_lm_builder import litertlm_builder as builder
 
@@ -87,7 +88,9 @@ def build_bundle(tflite_path: str, tokenizer: Tokenizer, context_length: int, ou
         bundle.add_system_metadata(
             builder.Metadata(key="Authors", value="tfscale", dtype=builder.DType.STRING)
         )
-        bundle.add_llm_metadata(write("metadata.pb", _metadata(tokenizer, context_length)))
+        bundle.add_llm_metadata(
+            write("metadata.pb", _metadata(tokenizer, context_length, template))
+        )
         bundle.add_tflite_model(tflite_path, builder.TfLiteModelType.PREFILL_DECODE)
         if tokenizer.bundled_as == "sentencepiece":
             bundle.add_sentencepiece_tokenizer(write("tokenizer.model", tokenizer.bundle_file()))
@@ -127,7 +130,7 @@ def _texts(tokenizer: Tokenizer, text: str) -> tuple[str, ...]:
     return (text, text.removeprefix(" ")) if tokenizer.special.leading_space else (text,)
 
 
-def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
+def _metadata(tokenizer: Tokenizer, context_length: int, template: str = PLAIN_TEXT) -> bytes:
     from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
     metadata = llm_metadata_pb2.LlmMetadata()
@@ -142,5 +145,5 @@ def _metadata(tokenizer: Tokenizer, context_length: int) -> bytes:
     metadata.sampler_params.p = 0.0
     metadata.sampler_params.temperature = 1.0
     metadata.supports_thinking = metadata.supports_function_calling = False
-    metadata.jinja_prompt_template = _PLAIN_TEXT
+    metadata.jinja_prompt_template = template
     return metadata.SerializeToString()

@@ -72,9 +72,10 @@ class Report(TypedDict, total=False):
     `decodes` says whether a language model's file generates, and `why_it_scores` why it does not;
     `compared_by` says in words what read the file; `softmax_left_out` that the network gives
     probabilities, and the file their logits. `stop_tokens` end a completion; `turns_end_with` are
-    tokens of chat formats that do not. `perplexity` and `pseudo_perplexity` are those before and
-    after; `held_out` and `compared_on` say on what the comparison was made. `quality` is by the
-    output's name.
+    tokens of chat formats that do not. `chat_template` is "as it was" where a bundle has that of
+    the tokenizer, and says otherwise why it has not. `perplexity` and `pseudo_perplexity` are those
+    before and after; `held_out` and `compared_on` say on what the comparison was made. `quality` is
+    by the output's name.
     """
 
     passed: bool
@@ -90,6 +91,7 @@ class Report(TypedDict, total=False):
     softmax_left_out: bool
     stop_tokens: list[str]
     turns_end_with: list[str]
+    chat_template: str
     perplexity: dict[str, float]
     pseudo_perplexity: dict[str, float]
     greedy: dict[str, str]

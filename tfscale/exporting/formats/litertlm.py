@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from tfscale.config import ExportConfig
+from tfscale.device.bundle import BundleModel
 from tfscale.exporting.formats.tflite import TFLite
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.source import Export, TFLiteSource
@@ -39,12 +40,19 @@ class LiteRTLMBundle(TFLite):
         return dataclasses.replace(described, format=self.name) if bundled else described
 
     def finish(self, export: Export[TFLiteSource], checks: Checks, report: Report) -> str:
+        from tfscale.exporting.chat_template import PLAIN_TEXT, bundle_template, misread
         from tfscale.exporting.litertlm import build_bundle, compare_bundle
 
         export.note("bundle, and compare with the file")
         source, path, bundle = export.source, export.path(self.file), export.path(BUNDLE)
         assert source.tokenizer is not None
-        build_bundle(path, source.tokenizer, source.network.config.sequence_length, bundle)
+        context, template = source.network.config.sequence_length, bundle_template(source.tokenizer)
+        build_bundle(path, source.tokenizer, context, bundle, template)
+        if template != PLAIN_TEXT:
+            report["chat_template"] = misread(source.tokenizer, BundleModel(bundle)) or "as it was"
+            if report["chat_template"] != "as it was":
+                export.note(f"leave out the chat template: {report['chat_template']}")
+                build_bundle(path, source.tokenizer, context, bundle, PLAIN_TEXT)
         compare_bundle(checks, report, export.folder, bundle)
         os.remove(path)
         report["sizes"]["bundle_bytes"] = os.path.getsize(bundle)
@@ -53,4 +61,10 @@ class LiteRTLMBundle(TFLite):
     def readme(self, export: Export[TFLiteSource], description: Description, report: Report) -> str:
         from tfscale.exporting.readmes import text_readme
 
-        return text_readme("bundle.md.j2", export.source, description, report)
+        return text_readme(
+            "bundle.md.j2",
+            export.source,
+            description,
+            report,
+            chat_template=report.get("chat_template", ""),
+        )
