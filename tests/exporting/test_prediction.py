@@ -103,6 +103,17 @@ def load(tmp_path):
     return tfscale.device.load(str(tmp_path / "x"))
 
 
+def test_a_model_without_weights(tmp_path):
+    ids = keras.Input((T,), dtype="int32")
+    network = keras.Model(ids, keras.ops.sum(keras.ops.one_hot(ids, V), axis=1))
+    samples = IDS[:, :T]
+    for quantize in ("none", "int8"):
+        assert export(network, tmp_path, samples=samples, quantize=quantize)["passed"]
+        found = load(tmp_path).predict(samples)["output"]
+        np.testing.assert_array_equal(found, [np.bincount(row, minlength=V) for row in samples])
+    assert "of the weights" not in (tmp_path / "x" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "kind", slow_but(list(KINDS), "fused lstm", "attention", "cnn", "regression")
 )
@@ -357,7 +368,20 @@ def stateful():
     )
 
 
+def with_argmax():
+    numbers = keras.Input((6,))
+    return keras.Model(numbers, keras.ops.argmax(LAYERS.Dense(4)(numbers), axis=-1))
+
+
+def with_lookup():
+    ids = keras.Input((1,), dtype="int32")
+    found = LAYERS.IntegerLookup(vocabulary=[3, 5, 7])(ids)
+    return keras.Model(ids, LAYERS.Embedding(9, 3)(found))
+
+
 MISTAKES = {
+    "argmax": (with_argmax, {"samples": ROWS}, "BitwiseAnd; keras.ops.argmax makes it: take keras"),
+    "lookup": (with_lookup, {"samples": np.array([[3], [5]])}, "and IntegerLookup are such tables"),
     "strings": (of_strings, {"samples": np.array([["a b"]])}, "is of text, which no file"),
     "stateful": (stateful, {"samples": np.ones((2, T, 6))}, "is stateful, and a file starts each"),
     "own variable": (own_variable, {"samples": ROWS}, "not a weight of a Keras layer"),

@@ -57,8 +57,8 @@ def to_tflite(
                 raise
             raise ExportError(
                 "the model reads a variable or a table that is not a weight of a Keras layer, which"
-                " no file can hold: make variables by add_weight, and turn text into ids outside of"
-                " the model"
+                " no file can hold: make variables by add_weight, and look ids up outside of the"
+                " model (TextVectorization, StringLookup and IntegerLookup are such tables)"
             ) from error
         converter = tf.lite.TFLiteConverter.from_saved_model(
             directory, signature_keys=list(functions)
@@ -79,6 +79,13 @@ def to_tflite(
     return in_float16(content) if recipe(quantize).converted_as == "float16" else content
 
 
+_INSTEAD = {
+    "BitwiseAnd": "keras.ops.argmax makes it: take keras.ops.top_k(x, 1)[1][..., 0]",
+    "DenseBincount": "CategoryEncoding makes it: take keras.ops.one_hot or multi_hot",
+}
+"""What can stand for an operation of Keras that TFLite lacks."""
+
+
 def reason(message: str) -> str:
     """Returns which operations the converter lacks, by its message, or else what is wrong."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
@@ -86,7 +93,8 @@ def reason(message: str) -> str:
         line for line in lines if line.startswith(("TF Select ops:", "Custom ops:", "Flex ops:"))
     ]
     if named or not lines:
-        return "; ".join(named) or "no reason given"
+        hints = [hint for operation, hint in _INSTEAD.items() if operation in " ".join(named)]
+        return "; ".join([*named, *hints]) or "no reason given"
     # Of "<unknown>:0: error: loc(callsite(...)): 'tf.Op' op cannot ..." the last clause says what
     # is wrong.
     clause = re.split(r"\): (?=[^()]*$)|: error: (?!loc)", lines[0])[-1]

@@ -50,8 +50,9 @@ def _rows(report: Report, description: Description, parameters: int) -> list[tup
     """Returns the rows of the first table, as far as the report has their figures."""
     sizes = report["sizes"]
     rows = [("Parameters", f"{parameters:,}"), ("Weights in the file", description.quantize)]
-    if "float32_weight_bytes" in sizes:
-        fraction = sizes["file_bytes"] / sizes["float32_weight_bytes"]
+    # A model that only counts or looks up has no weights.
+    if weights := sizes.get("float32_weight_bytes"):
+        fraction = sizes["file_bytes"] / weights
         rows.append(
             ("File", f"{sizes['file_bytes']:,} bytes ({fraction:.3f} of the weights in float32)")
         )
