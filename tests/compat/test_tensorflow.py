@@ -22,6 +22,18 @@ def test_dynamic_update_slice():
     )
 
 
+def test_each_strategy_has_numbers_of_its_own():
+    strategies = [tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) for _ in range(2)]
+    for strategy in (*strategies, *strategies):  # The second time nothing is changed.
+        compat.give_own_groups(strategy)
+    first, second = (set(s.extended._collective_keys._known_groups.values()) for s in strategies)
+    assert first and second and not first & second
+    for strategy, groups in zip(strategies, (first, second), strict=True):
+        assert strategy.extended._cross_device_ops._collective_keys._known_groups
+        compat.give_own_groups(strategy)
+        assert set(strategy.extended._collective_keys._known_groups.values()) == groups
+
+
 def test_converter_keeps_the_last_scale_apart():
     module = tf.Module()
     module.table = tf.Variable(np.random.default_rng(0).normal(size=(64, 8)).astype("float32"))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfscale
 from tfscale.distribution.workers import Workers, lost_workers
+from tfscale.errors import WorkerLostError
 
 
 def test_many_shapes_are_summed_without_a_warning():
@@ -46,3 +47,12 @@ def test_a_second_strategy_sums_other_shapes(sizes):
 def test_a_process_by_itself_loses_no_worker():
     with pytest.raises(tf.errors.CancelledError, match="stopped"), lost_workers():
         raise tf.errors.CancelledError(None, None, "stopped")
+
+
+def test_one_of_a_cluster_may_have_lost_another(monkeypatch):
+    """The names are those that a worker of `MultiWorkerMirroredStrategy` sees."""
+    device = tf.config.LogicalDevice("/job:worker/replica:0/task:0/device:CPU:0", "CPU")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: [device])
+    with pytest.raises(WorkerLostError, match=r"another worker has gone away \(stopped\)"):
+        with lost_workers():
+            raise tf.errors.CancelledError(None, None, "stopped")

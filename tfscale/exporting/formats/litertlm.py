@@ -49,10 +49,11 @@ class LiteRTLMBundle(TFLite):
         context, template = source.network.config.sequence_length, bundle_template(source.tokenizer)
         build_bundle(path, source.tokenizer, context, bundle, template)
         if template != PLAIN_TEXT:
-            report["chat_template"] = misread(source.tokenizer, BundleModel(bundle)) or "as it was"
-            if report["chat_template"] != "as it was":
-                export.note(f"leave out the chat template: {report['chat_template']}")
-                build_bundle(path, source.tokenizer, context, bundle, PLAIN_TEXT)
+            reason = misread(source.tokenizer, BundleModel(bundle))
+            report["chat_template"] = reason or "as it was"
+            if reason:
+                export.note(f"leave out the chat template: {reason}")
+                build_bundle(path, source.tokenizer, context, bundle)
         compare_bundle(checks, report, export.folder, bundle)
         os.remove(path)
         report["sizes"]["bundle_bytes"] = os.path.getsize(bundle)
