@@ -23,6 +23,7 @@ from benchmarks.__main__ import main
 from benchmarks.rounds import BenchmarkError, in_turn, measure
 from benchmarks.sections import SECTIONS, Bench
 from benchmarks.table import Row, Wanted, figure
+from tests.slow import slow_but
 from tfscale.config import PrepareConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
@@ -494,7 +495,7 @@ def test_the_sides_of_prepare_count_the_same_tokens(kind, tmp_path):
     assert counted == {sum(len(pieces.encode(line.strip())) for line in lines)}
 
 
-@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("batched", slow_but([False, True], True))
 def test_the_peer_of_prepare_makes_the_same_tokens(batched, tmp_path, monkeypatch):
     pytest.importorskip("datasets", reason="datasets is in the extra benchmark")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -138,6 +138,7 @@ def test_text_to_a_generating_file(family, folder, data, capsys):
     assert timed["file_bytes"] == os.path.getsize(os.path.join(exported, "model.tflite"))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(folder, data, capsys):
     """40 steps by the same command as 25 steps and then 40, in one process and at the same place in the schedule."""
     words = [

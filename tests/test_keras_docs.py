@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "book.txt").write_text((ROOT / "CHANGELOG.md").read_text())
     monkeypatch.chdir(tmp_path)

@@ -118,6 +118,7 @@ def test_a_counted_model_writes_what_it_has_read(prepared, capsys):
     assert cli.main(["export", run, "--output", arpa, "--format", "arpa"]) == 0
 
 
+@pytest.mark.slow
 def test_a_network_learns_chinese_and_its_file_writes_the_same(tmp_path, capsys):
     for name in ("text", "again"):
         (tmp_path / f"{name}.txt").write_text("\n".join(TEXTS["chinese"] * 30), encoding="utf-8")

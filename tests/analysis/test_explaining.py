@@ -188,6 +188,7 @@ def test_lime_leaves_out_chinese_words():
     assert max(found["parts"], key=lambda part: part["weight"])["text"] == "好。"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["integrated_gradients", "lime"])
 def test_the_word_that_decides_weighs_most(method, folder):
     model = load_task(folder)

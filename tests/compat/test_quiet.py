@@ -25,6 +25,7 @@ print(json.dumps([held, resident() - before]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc")
 def test_memory_of_large_tensors_is_given_back():
     """400 MB; with oneDNN's products they would stay."""

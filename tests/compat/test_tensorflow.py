@@ -95,6 +95,7 @@ os._exit(0)  # TensorFlow's servers have no way to be stopped.
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_coordinator_have_their_own_iterators():
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER],

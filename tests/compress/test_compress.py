@@ -164,6 +164,7 @@ def test_the_figure_before_is_of_the_data_that_the_one_after_is_of(folder):
     assert summary["validation_before"]["tokens"] != run.summary["validation"]["tokens"]
 
 
+@pytest.mark.slow
 def test_a_stopped_one_goes_on_to_the_same_weights(folder, monkeypatch):
     import tfscale.runs.recorder as recorder
 

@@ -67,7 +67,7 @@ def masks(model):
     return [np.asarray(mask.numpy()) for _, mask, _ in model.pruner.pruned]
 
 
-@pytest.mark.parametrize("pattern", slow_but(["elements", "blocks", "2:4"], "elements", "2:4"))
+@pytest.mark.parametrize("pattern", slow_but(["elements", "blocks", "2:4"], "2:4"))
 def test_the_masks_are_those_of_tfmots_own_wrapper_on_keras_2(pattern):
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -299,6 +299,7 @@ def test_pruning_comes_before_compile():
         prune(model, ConstantSparsity(0.5, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", slow_but([None, "0", "1"], None))
 def test_importing_it_leaves_keras_and_the_environment_as_they_were(legacy):
     program = (

@@ -200,6 +200,7 @@ TRAIN = TrainConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_run_tuned_for_int4_loses_nothing_in_the_file(folder):
     config = CompressConfig(
         output=str(folder / "int4"), steps=40, learning_rate=2e-3, quantize="int4_all"

@@ -86,6 +86,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_by_the_command_and_then_trained_on(folder, capsys):
     words = [
         "trim",

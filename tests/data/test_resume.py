@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.numbered import numbered_data
+from tests.slow import slow_but
 from tfscale.data import epochs
 from tfscale.data.index import INDEX_FILE, read_index
 from tfscale.data.manifest import Manifest
@@ -47,7 +48,9 @@ def batches(data, count, **options):
     return np.array([batch for batch in training_dataset(data, **options).take(count)])
 
 
-@pytest.mark.parametrize(("shards", "shuffle_windows"), [(1, 65_536), (3, 1), (12, 30)])
+@pytest.mark.parametrize(
+    ("shards", "shuffle_windows"), slow_but([(1, 65_536), (3, 1), (12, 30)], (12, 30))
+)
 def test_the_index_gives_the_batches_of_reading_and_dropping(
     folders, tmp_path, shards, shuffle_windows
 ):
@@ -81,7 +84,7 @@ def test_the_order_is_that_of_earlier_versions(folders, shards, options, expecte
     assert found[:, 1, :, 0].tolist() == expected
 
 
-@pytest.mark.parametrize(("shards", "pipelines"), [(1, 2), (12, 4)])
+@pytest.mark.parametrize(("shards", "pipelines"), slow_but([(1, 2), (12, 4)], (12, 4)))
 def test_pipelines_share_the_batches_of_a_resume(folders, shards, pipelines):
     data = folders[shards]
     whole = batches(data, 3, start_step=5)

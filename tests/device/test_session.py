@@ -161,6 +161,7 @@ def test_a_cache_of_another_shape_in_one_signature_is_refused(quantized):
         session.call("decode", inputs, outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what is shared")
 def test_weights_are_packed_once_for_all_signatures_and_freed_with_the_model(tmp_path):
     from tests.device.conftest import write_export

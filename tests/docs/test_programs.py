@@ -13,6 +13,7 @@ from tests.docs.world import (
     small_network,
 )
 from tests.plugins import unchanged_registries
+from tests.slow import slow_but
 
 FILES = {
     "README.md": ("book.txt",),
@@ -37,6 +38,8 @@ NAMES = {
     },
 }
 """Page -> the names that its Python speaks of and does not make."""
+LONG = ("docs/device.md", "docs/memory.md", "docs/tasks.md")
+"""Pages whose programs train and export for many seconds."""
 PROGRAMS = [page for page in PAGES if blocks(page, "python") and (page, "python") not in RUN_BY]
 
 
@@ -45,7 +48,9 @@ def world(tmp_path_factory):
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize("page", PROGRAMS)
+@pytest.mark.parametrize(
+    "page", slow_but(PROGRAMS, *(page for page in PROGRAMS if page not in LONG))
+)
 def test_python_runs(page, world, tmp_path, monkeypatch):
     world.give(FILES.get(page, ()), tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -165,6 +165,7 @@ def test_a_bundle_in_int4(gemma, export, tmp_path):
     assert said.stopped_by == "end"
 
 
+@pytest.mark.slow
 def test_what_a_chat_would_need_is_reported(gemma, export):
     report = export(stop_tokens=[])
     assert report["stop_tokens"] == ["<eos>"] and report["turns_end_with"] == ["<end_of_turn>"]

@@ -7,7 +7,6 @@ import pytest
 
 import tfscale
 import tfscale.device
-from tests.slow import slow_but
 from tfscale.errors import ConfigError, DataError, ExportError
 from tfscale.inference.keras_decoder import KerasDecoder
 from tfscale.models.attention import CausalSelfAttention
@@ -107,12 +106,10 @@ def test_the_cached_step_is_the_whole_forward_pass(name):
     np.testing.assert_array_equal(np.asarray(model(given, training=False))[0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "quantize"),
-    slow_but(
-        [("falcon", "int8"), ("decoders of keras-hub", "none"), ("our attention", "float16")],
-        ("falcon", "int8"),
-    ),
+    [("falcon", "int8"), ("decoders of keras-hub", "none"), ("our attention", "float16")],
 )
 def test_the_file_generates(tmp_path, tokenizer, name, quantize):
     model = randomized(MODELS[name]())
@@ -155,6 +152,7 @@ def test_a_model_that_was_never_called_is_built():
     assert model.weights
 
 
+@pytest.mark.slow
 def test_without_a_cache_it_is_a_file_that_scores(tmp_path, tokenizer):
     common = {"sequence_length": C, "held_out": list(range(40)), "tokenizer": tokenizer}
     models = [(of_decoders(length=C), False), (MODELS["falcon"](), False)]

@@ -52,7 +52,7 @@ def export(tmp_path, network, **options):
     return folder, export_run(run, config, held_out=list(TEXT.encode())[:24])
 
 
-@pytest.mark.parametrize("family", slow_but(list(NETWORKS), "llama", "lstm", "rnn"))
+@pytest.mark.parametrize("family", slow_but(list(NETWORKS), "lstm"))
 def test_the_signature_of_each_family(tmp_path, family):
     network = NETWORKS[family]()
     content = export_tflite(network, "none", [4], embed_signature)
@@ -64,7 +64,7 @@ def test_the_signature_of_each_family(tmp_path, family):
         np.testing.assert_allclose(given, expected, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm"])
+@pytest.mark.parametrize("family", slow_but(["transformer", "lstm"], "transformer"))
 def test_a_file_gives_the_vectors_of_its_network(tmp_path, family):
     network = NETWORKS[family]()
     folder, report = export(tmp_path, network, embedding=True)
@@ -89,7 +89,6 @@ def test_a_file_gives_the_vectors_of_its_network(tmp_path, family):
     slow_but(
         [("transformer", "int8"), ("transformer", "int4"), ("lstm", "int8")],
         ("transformer", "int4"),
-        ("lstm", "int8"),
     ),
 )
 def test_a_rounded_file_is_near_its_network(tmp_path, family, quantize):

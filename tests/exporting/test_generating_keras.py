@@ -68,7 +68,7 @@ FILES = {
     "state beside a cache": (models.BY_CACHE["state beside a cache"], "int8", []),
     "convolutions": (models.BY_STATE["convolutions"], "int8", []),
 }
-LONGER = ("stacked lstm", "gru", "two blocks", "convolutions")
+LONGER = ("state beside a cache", "stacked lstm", "gru", "two blocks", "convolutions")
 """The others have a cache, and a state beside one; `test_the_readme_runs` has two LSTMs."""
 
 
@@ -124,6 +124,7 @@ def test_a_softmax_at_the_end_is_left_out(tmp_path, tokenizer, stream):
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_generate_scores_and_says_why(tmp_path, tokenizer, stream):
     model = models.randomized(models.sequential(models.lstm(), models.RunningMean()))
     report = export(model, tmp_path, tokenizer, stream)
@@ -136,6 +137,7 @@ def test_what_cannot_generate_scores_and_says_why(tmp_path, tokenizer, stream):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_whoever_does_not_ask_gets_a_file_that_scores(tmp_path, tokenizer, stream):
     model = models.randomized(models.sequential(models.lstm()))
     for options, why in (
@@ -177,6 +179,7 @@ def test_mixed_precision_is_written_as_it_computes_in_float32(tmp_path, tokenize
     assert report["decodes"] and report["perplexity"]["file"] > 1
 
 
+@pytest.mark.slow
 def test_padding_that_occurs_in_the_text_is_refused(tmp_path, tokenizer, stream):
     """Keras hides id 0 from attention; a cache does not."""
     model = models.randomized(models.BY_CACHE["masked attention"]())

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfscale
 import tfscale.device
+from tests.slow import slow_but
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.keras_model import export_keras
 from tfscale.text.tokenizers import train_tokenizer
@@ -124,6 +125,7 @@ def test_models_in_mixed_precision_are_written_in_float32(policy, cached, tmp_pa
 
 
 # keras-hub's own layer drops the mask of its positions and says so.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not support masking")
 def test_padding_masks_of_the_tutorial_decode(tmp_path):
     network = larger(
@@ -160,7 +162,7 @@ def test_a_masked_vocabulary_is_compared_where_it_is_finite(value, tmp_path):
 
 
 @pytest.mark.parametrize("units", [16, pytest.param(64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("layer", [LAYERS.LSTM, LAYERS.GRU])
+@pytest.mark.parametrize("layer", slow_but([LAYERS.LSTM, LAYERS.GRU], LAYERS.LSTM))
 def test_narrow_recurrent_models_pass_in_int8(layer, units, tmp_path):
     network = model(LAYERS.Embedding(V, 16), layer(units, return_sequences=True))
     assert export(network, tmp_path, quantize="int8")["passed"]

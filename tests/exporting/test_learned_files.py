@@ -67,6 +67,7 @@ def test_the_text_is_that_of_the_training_and_follows_the_seed(run, data):
     assert read(run, 16) == first != read(run, 16, seed=1)
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_packed_rows_whose_documents_are_kept_apart(tmp_path, tokenizer, data):
     """By NumPy, with places left at the end of rows, which have no weight."""
     packed = TrainConfig(document_mask=True, packing="best_fit")
@@ -127,6 +128,7 @@ def test_the_file_has_the_numbers_that_were_learned(run, tmp_path, monkeypatch):
         assert json.load(file)["rounding"] == report["rounding"]
 
 
+@pytest.mark.slow
 def test_a_file_with_a_state_has_them_too(tmp_path, tokenizer, data):
     config = dataclasses.replace(CONFIGS["lstm"], embedding_dim=32, hidden_dim=32)
     run = make_run(tmp_path / "run", build_network(config, seed=0), tokenizer, data)
@@ -135,6 +137,7 @@ def test_a_file_with_a_state_has_them_too(tmp_path, tokenizer, data):
     assert change["value"] < 0
 
 
+@pytest.mark.slow
 def test_rounding_that_makes_text_less_likely_is_not_written(run, tmp_path, monkeypatch):
     values = iter([np.zeros(64), np.linspace(0, 1, 64)])
     monkeypatch.setattr(LearnedRounding, "losses", lambda *_: next(values))

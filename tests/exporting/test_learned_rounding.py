@@ -132,6 +132,7 @@ def test_losses_are_those_of_the_network_with_the_numbers():
     np.testing.assert_array_equal(losses(*batches[0]), exact)
 
 
+@pytest.mark.slow
 def test_the_same_text_learns_the_same_and_another_does_not():
     def learned(seed):
         rounding = rounding_of(strong(TRANSFORMER))

@@ -17,6 +17,7 @@ from tests.exporting.exported import (
     make_network,
     write_folder,
 )
+from tests.slow import slow_but
 from tfscale.device.runner import DeviceModel
 from tfscale.errors import ExportError
 from tfscale.exporting.limits import agreeing, limits_of, noise, products_of
@@ -89,7 +90,7 @@ def test_right_files_pass(tmp_path, tokenizer, held_out, family, quantize):
     assert len(report["operations"]) == (3 if family == "transformer" else 1)
 
 
-@pytest.mark.parametrize("family", list(CONFIGS))
+@pytest.mark.parametrize("family", slow_but(list(CONFIGS), "lstm"))
 def test_keras_perplexity_is_that_of_the_full_forward_pass(tmp_path, tokenizer, held_out, family):
     report = compare(tmp_path, tokenizer, held_out, family)
     network, nll = make_network(family), 0.0
@@ -310,7 +311,7 @@ def test_checks_by_hand():
         assert checks.rows[-1]["passed"] is False
 
 
-@pytest.mark.parametrize("quantize", ["int4", "int4_all"])
+@pytest.mark.parametrize("quantize", slow_but(["int4", "int4_all"], "int4"))
 def test_blocks_of_zeros_and_near_zero_run(tmp_path, tokenizer, held_out, quantize):
     # The quantizer gives them scales of zero or below float16's normal numbers, and XNNPACK refuses the file.
     network = build_network(CONFIGS["transformer"])

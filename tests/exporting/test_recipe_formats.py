@@ -78,6 +78,7 @@ def test_other_formats_are_refused(registered, form, options, words):
         export_tflite(random_network(NETWORK), name, [4])
 
 
+@pytest.mark.slow
 def test_half_precision_is_that_of_float16(registered):
     name = registered(WeightFormat(16), converted_as="float16")
     network = random_network(NETWORK)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from ai_edge_litert.schema_py_generated import TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tests.slow import slow_but
 from tfscale.config import BiLSTMConfig
 from tfscale.exporting.prediction import prediction_file
 from tfscale.exporting.samples import read_samples
@@ -219,7 +220,9 @@ def grouped():
     return keras.Model(ids, keras.layers.Dense(V)(x))
 
 
-@pytest.mark.parametrize("quantize, matrices", [("int4", 7), ("int4_all", 8)])
+@pytest.mark.parametrize(
+    "quantize, matrices", slow_but([("int4", 7), ("int4_all", 8)], ("int4", 7))
+)
 def test_blocks_of_a_causal_lm_are_what_training_rounds(quantize, matrices):
     model = cached_model(gemma3(64, 64, 96, 32), T, 64)
     found = numbers_in_blocks(convert_other(model, signatures(model, [4]), quantize))

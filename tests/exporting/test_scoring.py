@@ -54,7 +54,7 @@ def text():
     return train_tokenizer("byte", [], 257), "The quick brown fox jumps over the lazy dog. " * 3
 
 
-@pytest.mark.parametrize("kind", slow_but(list(KINDS), "bilstm", "gru", "attention"))
+@pytest.mark.parametrize("kind", slow_but(list(KINDS), "gru", "attention"))
 def test_a_model_of_ones_own(tmp_path, kind, text):
     tokenizer, words = text
     network = network_of(kind)
@@ -100,6 +100,7 @@ def test_a_model_of_ones_own(tmp_path, kind, text):
     np.testing.assert_allclose(np.asarray(network(inputs[None]))[0], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_layer_that_gives_its_state_keeps_its_loop(tmp_path, text):
     keras.utils.set_random_seed(3)
     ids = keras.Input((T,), dtype="int32")
@@ -132,6 +133,7 @@ def test_the_fused_operation_keeps_state_which_the_runner_resets(text):
     np.testing.assert_array_equal(runner(tokens=ids)["logits"], first)
 
 
+@pytest.mark.slow
 def test_the_cell_state_grows_as_in_keras(tmp_path):
     """Over equal tokens the state of this layer grows by almost 1 a step; the converter would stop it at 10."""
     ids = keras.Input((30,), dtype="int32")
@@ -188,6 +190,7 @@ def test_layers_that_cannot_be_fused_keep_their_loop():
             assert count == 0
 
 
+@pytest.mark.slow
 def test_a_masked_layer_keeps_its_loop(text):
     ids = keras.Input((T,), dtype="int32")
     x = keras.layers.Embedding(V, 16, mask_zero=True)(ids)

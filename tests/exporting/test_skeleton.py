@@ -129,8 +129,6 @@ def in_float32(name):
             ("nnlm", "int8"),
         ],
         ("gemma 3", "int4"),
-        ("two tables", "int4_all"),
-        ("gru", "int4"),
     ),
 )
 def test_the_file_is_that_of_converter_and_quantizer(name, quantize, monkeypatch):

@@ -100,6 +100,7 @@ def test_in_the_file(stopping, exported, monkeypatch):
     assert json.loads(printed.getvalue()) == ids + expected
 
 
+@pytest.mark.slow
 def test_in_a_bundle(stopping, exported):
     run, prompt, expected, _ = stopping
     folder = exported("litertlm")

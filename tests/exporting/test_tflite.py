@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tests.exporting.exported import CONFIGS, PREFILL_LENGTHS, make_file, make_network
+from tests.slow import slow_but
 from tfscale.errors import ExportError
 from tfscale.exporting.converter import silence
 from tfscale.exporting.flatbuffer import operations
@@ -35,7 +36,7 @@ def constants(content):
     )
 
 
-@pytest.mark.parametrize("quantize", RECIPES)
+@pytest.mark.parametrize("quantize", slow_but(list(RECIPES), "none", "int4_all"))
 def test_transformer_signatures(quantize):
     interpreter = interpreter_of(make_file("transformer", quantize))
     caches = [f"kv_cache_{kind}_{i}" for i in range(2) for kind in "kv"]

@@ -227,6 +227,7 @@ def tfscale_command(folder, *words):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_line_does_it_in_processes_of_its_own(folder, run):
     prepare = "prepare --text text.rec --tokenizer nibble --output d2 --json"
     done = tfscale_command(folder, *prepare.split())

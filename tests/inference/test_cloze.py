@@ -153,6 +153,7 @@ def test_the_file_fills_and_scores_like_the_network(run, quantize, tmp_path, mon
         assert "scores texts and does not write them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_network_of_half_precision_is_exported_in_float32(run, tmp_path):
     half = build_network(run.network.config, "mixed_bfloat16")
     half.set_weights(run.network.get_weights())

@@ -61,6 +61,7 @@ def listeners(process):
     return found
 
 
+@pytest.mark.slow
 def test_the_servers_of_a_launch_are_reached_by_its_workers_alone(tmp_path):
     needs_namespaces()
     (tmp_path / "server.py").write_text(SERVER)

@@ -101,6 +101,7 @@ def trained(tmp_path_factory):
     return data, load_run(train(CONFIG, options, data=data, output=run, progress=False) and run)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_score_is_the_sum_over_all_tokens(trained):
     data, run = trained
     found = api.evaluate(run.directory)

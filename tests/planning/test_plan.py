@@ -154,7 +154,7 @@ def slow(config, train=TRAIN):
         ),
         slow(dataclasses.replace(LSTM, num_layers=2)),
         slow(LLAMA),
-        (MODERN, TRAIN),
+        slow(MODERN),
         slow(CAPPED),
         slow(GEMMA_3),
         slow(

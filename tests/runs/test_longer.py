@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.config import PrepareConfig, TrainConfig, TransformerConfig
 from tfscale.data.manifest import Manifest
@@ -109,6 +110,7 @@ def test_a_decay_of_a_number_of_steps_goes_on_too(data, tmp_path):
     assert_same_state(whole, longer, 20)
 
 
+@pytest.mark.slow
 def test_what_was_best_in_a_decay_that_was_undone_is_forgotten(data, tmp_path, monkeypatch):
     """The validation after the decay is the lowest; the longer run has not been there."""
     values = iter([3.0, 2.5, 0.1, 0.1, 2.0, 1.9, 1.8, 1.8])
@@ -124,7 +126,7 @@ def test_what_was_best_in_a_decay_that_was_undone_is_forgotten(data, tmp_path, m
     assert list(losses(tmp_path / "run").values()) == [3.0, 2.5, 2.0, 1.9, 1.8]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("schedule", slow_but(["cosine", "linear"], "cosine"))
 def test_others_are_refused_in_one_line_that_says_which_go_on(data, tmp_path, schedule, capsys):
     output = tmp_path / "run"
     trained(data, output, schedule=schedule, steps=3)
@@ -215,6 +217,7 @@ def test_epochs_are_as_many_steps_on_two_replicas(data, tmp_path):
     assert alone["steps"] == both["steps"] and alone["epochs"] == both["epochs"]
 
 
+@pytest.mark.slow
 def test_epochs_are_said_and_go_on(data, tmp_path, capsys):
     words = ["train", "--data", data, "--output", str(tmp_path / "run"), "--model.hidden_dim=8"]
     words += ["--model.num_layers=1", "--model.num_heads=2", "--model.sequence_length=16"]

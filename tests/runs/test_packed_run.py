@@ -49,6 +49,7 @@ def trained(data, tmp_path_factory):
     return output, train(MODEL, TRAIN, data=data, output=output, progress=False)
 
 
+@pytest.mark.slow
 def test_an_epoch_trains_on_every_token_once(data, tmp_path, capsys):
     plan = packed_plan(data, Manifest.load(data), LENGTH, 4)
     config = dataclasses.replace(TRAIN, steps=None, epochs=1.0)
@@ -77,6 +78,7 @@ def test_a_run_of_the_stream_says_nothing_of_it(data, tmp_path):
     assert summary["tokens"] == 2 * 4 * LENGTH
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(trained, data, tmp_path):
     """Of a constant rate, so that eight steps after four are eight steps."""
     output = str(tmp_path / "run")

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from tests.slow import slow_but
 from tfscale import cli
 from tfscale.commands import train as train_command
 from tfscale.config import LSTMConfig, PrepareConfig, TrainConfig, TransformerConfig
@@ -162,7 +163,7 @@ def final_state(output):
     return read_arrays(f"{output}/checkpoints/step-00000012.npz")[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", slow_but([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 @pytest.mark.parametrize("stop", [5])
 def test_a_stopped_run_goes_on_bit_for_bit(finished, data, tmp_path, monkeypatch, stop, number):
     monkeypatch.setattr(StopAt, "stop", stop)

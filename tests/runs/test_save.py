@@ -35,6 +35,7 @@ def fitted(data, tmp_path_factory):
     return model, run
 
 
+@pytest.mark.slow
 def test_a_saved_run_has_the_averaged_weights_and_is_used_like_any(fitted, data, tmp_path):
     model, folder = fitted
     run = tfscale.open(folder)

@@ -36,6 +36,7 @@ def data(tmp_path_factory):
     return str(folder / "data")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_in_the_same_way(data, tmp_path, monkeypatch, capsys):
     output, calls = str(tmp_path / "run"), []
 

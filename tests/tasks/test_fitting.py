@@ -153,6 +153,7 @@ def test_the_command_ends_with_75_where_a_signal_stopped_it(begun, monkeypatch, 
     )
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_has_diverged_in_its_last_step_is_refused(begun):
     """No later step shows it: the labels of weights without a loss had a score like any other."""
     folder, run, _ = begun
@@ -162,6 +163,7 @@ def test_a_fine_tuning_that_has_diverged_in_its_last_step_is_refused(begun):
     assert not (folder / "diverged").exists()
 
 
+@pytest.mark.slow
 def test_a_pass_whose_steps_all_overflow_has_no_loss_to_say(begun, monkeypatch):
     folder, run, _ = begun
     monkeypatch.setattr(loss_scale, "FIRST_SCALE", 2.0**60)

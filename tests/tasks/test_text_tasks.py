@@ -191,6 +191,7 @@ def test_a_second_stop_token_ends_what_is_written(translated):
             assert writer.predict_text("ba be do", beams=beams)["text"] == "no"
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_summarizes(summarized, capsys):
     folder, summary, model, _ = summarized
     test = summary["test"]

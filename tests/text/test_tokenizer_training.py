@@ -101,6 +101,7 @@ def test_reserved_characters_and_special_names_in_the_training_text(model):
     assert not any(tokenizer.piece(id).startswith("<") for id in tokenizer.encode("wd"))
 
 
+@pytest.mark.slow
 def test_one_very_long_line_is_not_passed_over():
     text = "".join(f"key{number % 7}=value;" for number in range(6000))
     tokenizer = train_tokenizer("sentencepiece", [text], 281)

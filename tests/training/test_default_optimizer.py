@@ -8,6 +8,7 @@ import tensorflow as tf
 import yaml
 
 import tfscale
+from tests.slow import slow_but
 from tests.training.tiny import LENGTH, VOCABULARY
 from tfscale import models
 from tfscale.config import PrepareConfig, RNNConfig, TrainConfig, TransformerConfig
@@ -122,7 +123,8 @@ def test_the_plan_has_the_memory_of_the_family_s_optimizer():
 
 
 @pytest.mark.parametrize(
-    ("servers", "name", "rate"), [(False, "muon", "0.01"), (True, "adamw", "0.001")]
+    ("servers", "name", "rate"),
+    slow_but([(False, "muon", "0.01"), (True, "adamw", "0.001")], (False, "muon", "0.01")),
 )
 def test_a_run_says_and_keeps_its_optimizer(
     servers, name, rate, data, tmp_path, monkeypatch, capsys

@@ -170,6 +170,7 @@ def test_without_the_mask_the_step_is_another_one():
     assert max(gaps) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_teacher_reads_each_document_by_itself_too():
     teacher = models.build_network(CONFIGS["learned"], seed=3)
     teacher.set_weights([3 * weight for weight in teacher.get_weights()])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.slow import slow_but
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError, DataError
 from tfscale.models.outputs import Vocabulary
@@ -56,7 +57,7 @@ def mean_nll(model, weights=1.0):
     return (nll * weights).sum() / (np.ones(Y.shape) * weights).sum()
 
 
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("xla", slow_but([False, True], True))
 def test_negative_targets_count_as_weight_0_in_training_and_validation(xla):
     model = language_model(xla=xla)
     history = model.fit(X, IGNORED, batch_size=8, verbose=0, validation_data=(X, IGNORED)).history
@@ -311,7 +312,7 @@ def test_the_scale_of_the_weights_does_not_change_the_step():
     assert gaps == pytest.approx([0.0017350] * 3, abs=1e-7)
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 20])
+@pytest.mark.parametrize("steps_per_call", slow_but([1, 20], 20))
 def test_a_batch_in_which_nothing_counts_changes_nothing(steps_per_call):
     """Adam would go on by its moments, and AdamW decay the weights."""
     weights = np.ones(ROWS, "float32")
@@ -348,7 +349,9 @@ def with_masking():
     return keras.Model(inputs, layers.Dense(V)(layers.GRU(8, return_sequences=True)(x)))
 
 
-@pytest.mark.parametrize("make", [lambda: network(mask_zero=True), with_masking])
+@pytest.mark.parametrize(
+    "make", [pytest.param(lambda: network(mask_zero=True), marks=pytest.mark.slow), with_masking]
+)
 def test_masks_leave_tokens_out_as_in_stock_keras(make):
     data = padded_windows()
     stock = make()

@@ -276,7 +276,7 @@ def export(run, folder, format):
     return str(folder)
 
 
-@pytest.mark.parametrize("name", slow_but(list(START), "gpt2", "llama", "qwen3"))
+@pytest.mark.parametrize("name", slow_but(list(START), "llama"))
 def test_run_and_file_write_the_text_of_keras_hub(name, presets, tmp_path):
     model, _, run = presets(name)
     expected = model.generate(PROMPT, max_length=LENGTH)
@@ -337,6 +337,7 @@ def test_bundles_write_the_text_of_keras_hub(name, presets, tmp_path):
     assert list(described.start_token.token_ids.ids) == list(tokenizer.prompt_start)
 
 
+@pytest.mark.slow
 def test_every_stop_token_ends_the_text(presets, tmp_path):
     """keras-hub's tokenizer of Llama 3 names two of them, the import a third one."""
     model, preset, run = presets("llama3")

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfscale
+from tests.slow import slow_but
 from tfscale.errors import ConfigError, DataError
 from tfscale.training.feeding import validation_batches
 
@@ -162,7 +163,7 @@ def test_class_weight_is_that_of_each_target():
     assert found["val_loss"] == pytest.approx(both["val_loss"])
 
 
-@pytest.mark.parametrize("where", ["single", "mirrored"])
+@pytest.mark.parametrize("where", slow_but(["single", "mirrored"], "mirrored"))
 def test_steps_on_batches_are_those_of_fit(where):
     model, wanted = language_model(where, metrics=["accuracy"]), language_model(where)
     for rows in (slice(8), slice(8, 20)):

@@ -130,7 +130,7 @@ def compiled(where="single", **options):
     return model
 
 
-QUICK = ("sample_weight", "generator")
+QUICK = ("sample_weight",)
 """Habits whose comparison on one device `make test` makes."""
 
 

@@ -72,7 +72,7 @@ def gap(a, b):
         ("transformer", "float32", False, 1e-6),
         pytest.param("transformer", "float32", True, 1e-6, marks=pytest.mark.slow),
         pytest.param("modern", "float32", True, 1e-6, marks=pytest.mark.slow),
-        ("layers", "float32", True, 1e-6),
+        pytest.param("layers", "float32", True, 1e-6, marks=pytest.mark.slow),
         pytest.param("transformer", "mixed_bfloat16", False, 2**-8, marks=pytest.mark.slow),
         pytest.param("transformer", "mixed_float16", True, 2**-10, marks=pytest.mark.slow),
         pytest.param("lstm", "float32", False, 1e-6, marks=pytest.mark.slow),
@@ -101,7 +101,7 @@ def test_gradients_with_dropout_are_those_without_rematerialization(
         pytest.param("transformer", "single", 2, True, marks=pytest.mark.slow),
         pytest.param("transformer", "mirrored", 2, True, marks=pytest.mark.slow),
         pytest.param("modern", "mirrored", 2, True, marks=pytest.mark.slow),
-        ("lstm", "single", 2, True),
+        pytest.param("lstm", "single", 2, True, marks=pytest.mark.slow),
         pytest.param("lstm", "mirrored", 1, False, marks=pytest.mark.slow),
     ],
 )

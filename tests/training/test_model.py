@@ -66,6 +66,7 @@ def one_device():
     return trained(compiled(network()))
 
 
+@pytest.mark.slow
 def test_micro_batches(one_device):
     check_alike(trained(compiled(network(), micro_batches=2)), one_device)
 
@@ -78,6 +79,7 @@ def test_two_replicas(one_device, micro_batches):
     np.testing.assert_allclose(model.predict(X, verbose=0).shape, (25, 3))
 
 
+@pytest.mark.slow
 def test_an_eager_step_in_parts(one_device):
     with tfscale.strategy("mirrored").scope():
         model = compiled(network(), micro_batches=2, run_eagerly=True)

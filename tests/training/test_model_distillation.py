@@ -80,6 +80,7 @@ def test_logits_on_one_device_and_on_two_in_micro_batches():
         np.testing.assert_allclose(one.evaluate(X, Y, verbose=0), plain, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_probabilities():
     wanted = by_hand(network(1, "softmax"), network(2, "softmax"), False)
     check(wanted, False)

@@ -138,10 +138,12 @@ def check_alike(make, x, atol=2e-6, **options):
         np.testing.assert_allclose(value, other, rtol=1e-5, atol=atol)
 
 
+@pytest.mark.slow
 def test_dropout_norms_and_penalties():
     check_alike(plain, X, xla=True)
 
 
+@pytest.mark.slow
 def test_masks_of_an_embedding_with_recurrent_layers():
     check_alike(recurrent, IDS, xla=False)
 
@@ -155,6 +157,7 @@ def test_attention_with_xla():
     check_alike(attention, IDS, xla=True)
 
 
+@pytest.mark.slow
 def test_attention_in_bfloat16():
     check_alike(lambda: attention(1), IDS, 2e-3, policy="mixed_bfloat16", xla=False)
 
@@ -164,6 +167,7 @@ def test_a_subclassed_model_whose_layers_have_state():
     check_alike(Subclassed, X, xla=False)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_called_twice_and_a_model_within():
     check_alike(calling_twice, X, xla=False)
 

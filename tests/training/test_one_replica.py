@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfscale
+from tests.slow import slow_but
 from tests.training.tiny import CONFIGS
 from tfscale import models
 
@@ -60,7 +61,7 @@ def test_variables_of_a_scope_stay_the_strategys():
         assert tf.distribute.in_cross_replica_context()
 
 
-@pytest.mark.parametrize("kind", ["transformer", "lstm"])
+@pytest.mark.parametrize("kind", slow_but(["transformer", "lstm"], "lstm"))
 def test_language_model_in_the_scope(kind, windows):
     def losses():
         model = tfscale.LanguageModel(models.build_network(CONFIGS[kind]))

@@ -256,6 +256,7 @@ def test_one_number_that_is_a_sum():
     check_everywhere(loss=summed_error, apart=True)
 
 
+@pytest.mark.slow
 def test_values_of_rows_with_weights():
     check_everywhere(loss=error_of_rows, sample_weight=RNG.random(25).astype("float32"))
 
@@ -271,6 +272,7 @@ def test_numbers_that_layers_add():
     check_everywhere(make, loss="mse")
 
 
+@pytest.mark.slow
 def test_numbers_that_layers_add_beside_draws_and_dropout():
     # With draws of size 0 the answer is that of one device; with others nothing is refused.
     check_everywhere(lambda: network(Sampled()), loss=mean_error)
@@ -279,6 +281,7 @@ def test_numbers_that_layers_add_beside_draws_and_dropout():
     assert np.isfinite(results(model)["loss"]).all()
 
 
+@pytest.mark.slow
 def test_data_with_weights_in_some_calls_and_none_in_others():
     model = model_of(network, tfscale.Model, None, loss=error_of_rows, micro_batches=2)
     plain = model_of(network, same, None, loss=error_of_rows)
@@ -298,6 +301,7 @@ def test_an_overridden_compute_loss():
     check_everywhere(make, Penalized, loss="mse", metrics=[lambda: "mae"])
 
 
+@pytest.mark.slow
 def test_an_overridden_compute_metrics_that_counts():
     check_everywhere(overrides=WithSums, loss="mse")
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models import numpy_reference
+from tests.slow import slow_but
 from tfscale.analysis.slicing import document_scores
 from tfscale.compress.tuning import distill
 from tfscale.config import GRUConfig, LSTMConfig, PrepareConfig, RNNConfig, TrainConfig
@@ -164,6 +165,7 @@ AWD = {
 }
 
 
+@pytest.mark.slow
 def test_dropout_of_every_kind_and_less_memory():
     """Masks are drawn for each window, and rematerialization and chunks draw the same ones."""
     weights, states = [], []
@@ -183,7 +185,7 @@ def one_device():
 
 @pytest.mark.parametrize(
     "name,micro",
-    [("single", 2), pytest.param("mirrored", 1, marks=pytest.mark.slow), ("mirrored", 2)],
+    slow_but([("single", 2), ("mirrored", 1), ("mirrored", 2)], ("mirrored", 2)),
 )
 def test_replicas_micro_batches_and_xla_do_not_change_the_answer(one_device, name, micro):
     weights, states, scores = one_device
@@ -289,6 +291,7 @@ def finished(data, tmp_path_factory):
         return output, train(MODEL, TRAIN, data=data, output=output, progress=False)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit_with_its_state(finished, data, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
@@ -387,6 +390,7 @@ def test_validation_evaluate_and_the_file_read_the_same_streams(
     assert file.score(path.read_text()).nll == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_further_back_than_a_window_is_learned_with_the_state_alone(make_data, tmp_path):
     """The last letter of a document is known from its first two, which no window of 4 has beside it."""
     data = make_data(1999)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.slow import slow_but
 from tests.training.tiny import CONFIGS, LENGTH, VOCABULARY, make_windows
 from tfscale import models
 from tfscale.config import LSTMConfig
@@ -164,6 +163,7 @@ def test_a_window_of_one_token_has_no_change_to_penalize():
     assert np.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.slow
 def test_what_layers_add_to_the_loss_counts_as_in_stock_keras(windows):
     """`add_loss` and the regularizers of weights, whole and in chunks, micro-batches and replicas."""
 
@@ -412,9 +412,8 @@ def losses_of_float32(windows):
     return fit(windows, epochs=6)[0]
 
 
-@pytest.mark.parametrize(
-    "precision", slow_but(["mixed_float16", "mixed_bfloat16"], "mixed_float16")
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_learns_like_float32(windows, losses_of_float32, precision):
     exact = losses_of_float32
     mixed, _, model = fit(windows, epochs=6, precision=precision, xla=True)

@@ -60,6 +60,7 @@ def fitted(kind, base, **options):
     return history, scores, network.get_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, where",
     slow_but(

@@ -14,6 +14,7 @@ from tests.data.packing.documented import (
     pieces_of,
 )
 from tests.gpt2 import gpt2
+from tests.slow import slow_but
 from tfscale.config import LSTMConfig, NNLMConfig, TransformerConfig
 from tfscale.data.manifest import Manifest
 from tfscale.data.packing.plan import packed_plan
@@ -91,7 +92,12 @@ def one_step(config, name, epoch, **options):
 @pytest.mark.parametrize(
     ("family", "name", "options"),
     [
-        ("transformer", "single", {"micro_batches": 2, "remat": True, "xla": True}),
+        pytest.param(
+            "transformer",
+            "single",
+            {"micro_batches": 2, "remat": True, "xla": True},
+            marks=pytest.mark.slow,
+        ),
         ("learned", "mirrored", {}),
         ("blocks", "single", {"loss_chunk_tokens": 10}),
         pytest.param("lstm", "single", {"xla": True}, marks=pytest.mark.slow),
@@ -110,7 +116,7 @@ def test_the_loss_is_that_of_each_piece_alone(family, name, options, epoch):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm"])
+@pytest.mark.parametrize("family", slow_but(["transformer", "lstm"], "transformer"))
 def test_without_the_end_a_rest_is_read_as_going_on(family, epoch):
     """So that the test above can fail."""
     expected, gradients = alone(build_network(CONFIGS[family]))

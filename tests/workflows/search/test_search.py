@@ -115,7 +115,7 @@ def test_sizes_become_smaller_and_can_be_made(config):
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param(config, marks=() if number in (0, 4) else pytest.mark.slow)
+        pytest.param(config, marks=() if number == 0 else pytest.mark.slow)
         for number, config in enumerate(NETWORKS)
     ],
 )
@@ -247,6 +247,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_whole_search_by_the_command_and_again(folder, capsys, monkeypatch):
     output = folder / "small"
     network = load_run(str(folder / "run")).network

@@ -176,6 +176,7 @@ def searched(folder):
     return Searched(words, bound, json_of(printed.getvalue()))
 
 
+@pytest.mark.slow
 def test_only_the_smaller_vocabulary_fits(folder, searched):
     tokenizer = load_tokenizer(str(folder / "small" / "trimmed" / "run"))
     size, tried = tokenizer.vocabulary_size, searched.result["candidates"]

@@ -160,6 +160,7 @@ def test_the_report_and_its_command(fake, capsys):
     )
 
 
+@pytest.mark.slow
 def test_what_makes_it_fit_is_found_by_trying(fake, tmp_path):
     python = fake(
         f"count = len(os.listdir({str(tmp_path)!r}))\n"
