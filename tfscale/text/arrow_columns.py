@@ -33,6 +33,11 @@ def arrow_errors(name: str, what: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError, IndexError) as error:
         if getattr(error, "errno", None) is not None:
             raise
+        if isinstance(error, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"{name} holds what pyarrow {pa.__version__} does not read ({reason(error)}); write"
+                " it anew in another encoding"
+            ) from error
         raise DataError(f"{name} is a damaged {what} file ({reason(error)})") from error
 
 
