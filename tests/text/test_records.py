@@ -44,6 +44,15 @@ def test_a_field_within_another_is_named_by_dots(tmp_path):
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     texts, counts = read(path, text_field="a.b")
     assert texts == ["two", "three"] and counts == ReadCounts(files=1, empty=2)
+    for row in (
+        {"a": {"b.c": "x"}},
+        {"a.b": {"c": "x"}},
+        {"a": {"b": {"c": "x"}}, "a.b": {"d": 1}},
+    ):
+        assert read(write(tmp_path / "b.jsonl", json.dumps(row)), text_field="a.b.c")[0] == ["x"]
+        columns = {name: [value] for name, value in row.items()}
+        path = write_parquet(tmp_path / "b.parquet", columns)
+        assert read(path, text_field="a.b.c")[0] == ["x"]
     column = pa.array([row["a"] for row in rows], pa.struct([("b", pa.string())]))
     path = write_parquet(tmp_path / "a.parquet", {"a": column})
     assert read(path, text_field="a.b") == (["one", "three"], ReadCounts(files=1, empty=2))
