@@ -31,7 +31,9 @@ def words_of(text: str) -> list[str]:
     Example:
         words_of("It's (not) a TEST: 中文")    # ["it", "s", "not", "a", "test", "中", "文"]
     """
-    return _WORD.findall(_UNSEEN.sub("", unicodedata.normalize("NFC", text)).lower())
+    if not text.isascii():
+        text = _UNSEEN.sub("", unicodedata.normalize("NFC", text))
+    return _WORD.findall(text.lower())
 
 
 def ngrams(units: Sequence[str], n: int, joint: str = " ") -> list[str]:
