@@ -308,11 +308,9 @@ def test_a_prompt_may_look_like_an_option():
 
 
 def test_hyphens_and_underscores_are_the_same():
-    hyphens = prepare.COMMAND.parse(
-        ["--output", "o", "--vocabulary-size", "5", "--tokenizer-from=t"]
-    )
+    hyphens = prepare.COMMAND.parse(["--output", "o", "--vocabulary-size", "5", "--text-field=t"])
     underscores = prepare.COMMAND.parse(
-        ["--output", "o", "--vocabulary_size", "5", "--tokenizer_from=t"]
+        ["--output", "o", "--vocabulary_size", "5", "--text_field=t"]
     )
     assert hyphens == underscores
     assert hyphens.vocabulary_size == 5

@@ -120,6 +120,8 @@ def test_the_same_documents_give_the_same_shards(tmp_path, capsys):
     }
     for name, texts in given.items():
         assert list(given_texts(texts, Reading())) == DOCUMENTS, name
+    within = given_texts(made({"a": {"b": DOCUMENTS}}), Reading(text_field="a.b"))
+    assert list(within) == DOCUMENTS
     _prepare(tmp_path / "data-given", texts=(text for text in DOCUMENTS))
     written["given"] = _written(tmp_path / "data-given")
     first = written["lines.txt"]
@@ -139,6 +141,15 @@ def test_the_manifest_says_that_the_text_was_given(tmp_path):
     assert other.how["texts"] == manifest.how["texts"]
 
 
+class Frame:
+    """What a data frame of pandas is to a loop: the names of its columns."""
+
+    columns = property(lambda self: ["text"])
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
 def _spec_errors():
     import tensorflow as tf
 
@@ -154,6 +165,8 @@ def _spec_errors():
         r"texts: the dataset has no field 'text'; it has body": made({"body": ["a"]}),
         r"a batched dataset is taken apart by \.unbatch\(\)": made(["a", "b"]).batch(2),
         r"expected one string": made([1, 2]),
+        r"the dataset has no field 'text'; it has id, a\.b": made({"id": [1], "a": {"b": ["a"]}}),
+        r"texts is a Frame, a table; give one of its columns, such as table\['text'\]": Frame(),
         r"repeats for ever": made(["a"]).repeat(),
     }
 

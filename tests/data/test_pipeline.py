@@ -206,6 +206,27 @@ def test_a_batch_does_not_depend_on_the_number_of_pipelines(tiny_data_dir, batch
     assert equal(joined, whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("sequence_length", 0, "1 or more"),
+        ("global_batch_size", 0, "1 or more"),
+        ("num_input_pipelines", 0, "1 or more"),
+        ("shuffle_windows", -3, "1 or more"),
+        ("start_step", -1, "0 or more"),
+        ("seed", -1, "0 or more"),
+    ],
+)
+def test_numbers_that_give_no_batches_are_refused(tiny_data_dir, name, value, expected):
+    options = {"sequence_length": 8, "global_batch_size": 2, "seed": 0}
+    message = f"{name}={value} is out of range; expected {expected}"
+    with pytest.raises(ConfigError, match=message):
+        training_dataset(tiny_data_dir, **options | {name: value})
+    if name == "sequence_length":
+        with pytest.raises(ConfigError, match=message):
+            evaluation_dataset(tiny_data_dir, "train", sequence_length=0, batch_size=1)
+
+
 def test_a_pipeline_that_is_not_there(tiny_data_dir):
     with pytest.raises(ConfigError, match="input_pipeline_id=2 is out of range; expected 0 to 1"):
         batches(tiny_data_dir, 1, num_input_pipelines=2, input_pipeline_id=2)

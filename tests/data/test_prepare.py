@@ -18,7 +18,7 @@ from tfscale.data.manifest import Manifest
 from tfscale.data.prepare import prepare
 from tfscale.data.shards import RECORD_TOKENS, shard_count, write_shards
 from tfscale.data.tokens import split_text
-from tfscale.errors import DataError, TfscaleError, TokenizerError
+from tfscale.errors import ConfigError, DataError, TfscaleError, TokenizerError
 from tfscale.files.folders import atomic_directory
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.score import ScoredText
@@ -277,6 +277,10 @@ def test_an_earlier_tokenizer_is_taken_over(text, tmp_path):
     manifest = run(text, tmp_path / "second", tokenizer_from=str(tmp_path / "first"), seed=9)
     assert manifest.tokenizer_kind == "word"
     assert manifest.tokenizer_digest == Manifest.load(str(tmp_path / "first")).tokenizer_digest
+    with pytest.raises(
+        ConfigError, match="vocabulary_size=9 is for training a tokenizer, and that"
+    ):
+        run(text, tmp_path / "third", tokenizer_from=str(tmp_path / "first"), vocabulary_size=9)
     with pytest.raises(TokenizerError, match="absent has no tokenizer"):
         run(text, tmp_path / "third", tokenizer_from=str(tmp_path / "absent"))
 

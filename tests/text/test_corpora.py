@@ -242,3 +242,19 @@ def test_bytes_after_a_gzip_file_are_passed_over_with_a_note(tmp_path, capsys, d
     )
     assert len(read(path, documents, "skip")[0]) == (1 if documents == "file" else 20_000)
     assert capsys.readouterr().err.count("note:") == 1
+
+
+def test_files_named_like_several_splits_are_said(tmp_path, capsys):
+    names = ["train-0.jsonl", "train-1.jsonl", "contest.jsonl", "train.py", "test.py"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    find_text([str(tmp_path)])
+    assert capsys.readouterr().err == ""
+    (tmp_path / "test-0.jsonl").write_text("")
+    for path in (tmp_path, tmp_path / "*.jsonl"):
+        find_text([str(path)])
+        said = f"{path} has files named like several splits, and all are read: "
+        examples = f"test ({tmp_path}/test-0.jsonl), train ({tmp_path}/train-0.jsonl)"
+        assert capsys.readouterr().err == f"note: {said}{examples}\n"
+    find_text([str(tmp_path / "train-0.jsonl"), str(tmp_path / "test-0.jsonl")])
+    assert capsys.readouterr().err == ""

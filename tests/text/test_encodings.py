@@ -112,7 +112,7 @@ def test_lines_do_not_depend_on_the_blocks(newline, size):
 def test_encodings_are_checked_at_once():
     for name in ("utf-8", "latin-1", "GBK", "utf-16-le", "koi8-r", "shift_jis", "cp1252"):
         check_encoding(name)
-    for name in ("klingon", "", "base64", "rot13", "undefined", "idna\0", "zlib"):
+    for name in ("klingon", "", "base64", "rot13", "undefined", "idna\0", "punycode", "zlib"):
         with pytest.raises(
             ConfigError, match="encoding='.*' is none that Python knows; expected one"
         ):

@@ -19,6 +19,7 @@ from tfscale.text.words import ngrams, words_of
         ("हिन्दी में", ["हिन्दी", "में"]),
         ("... !?", []),
         ("E\u0301te\u0301", ["\xe9t\xe9"]),
+        ("\ufeffhy\xadphen a \u200bb\u200bc", ["hyphen", "a", "b", "c"]),
     ],
 )
 def test_words(text, words):

@@ -44,6 +44,15 @@ def test_a_field_within_another_is_named_by_dots(tmp_path):
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     texts, counts = read(path, text_field="a.b")
     assert texts == ["two", "three"] and counts == ReadCounts(files=1, empty=2)
+    for row in (
+        {"a": {"b.c": "x"}},
+        {"a.b": {"c": "x"}},
+        {"a": {"b": {"c": "x"}}, "a.b": {"d": 1}},
+    ):
+        assert read(write(tmp_path / "b.jsonl", json.dumps(row)), text_field="a.b.c")[0] == ["x"]
+        columns = {name: [value] for name, value in row.items()}
+        path = write_parquet(tmp_path / "b.parquet", columns)
+        assert read(path, text_field="a.b.c")[0] == ["x"]
     column = pa.array([row["a"] for row in rows], pa.struct([("b", pa.string())]))
     path = write_parquet(tmp_path / "a.parquet", {"a": column})
     assert read(path, text_field="a.b") == (["one", "three"], ReadCounts(files=1, empty=2))
@@ -58,7 +67,8 @@ JSON_ERRORS = {
     '{"text": "a"}\n\n{"text"': r"line 3: not JSON \(",
     '["a"]': "line 1: expected an object such as",
     "[" * 100_000: r"line 1: not JSON \(maximum recursion",
-    '{"text": ' + "9" * 5000 + "}": r"line 1: not JSON \(Exceeds the limit",
+    '{"text": ' + "9" * 5000 + "}": "line 1: 'text' is a number and no text: 'inf'",
+    '{"text": "a", "id": ' + "9" * 5000 + ', "b" 1}': r"line 1: not JSON \(Expecting ':' delimiter",
     '{"text": "a \\ud83d b"}': r"line 1: character 2 of the text, '\\ud83d', is half of a pair",
 }
 
@@ -69,6 +79,11 @@ def test_unfit_lines_of_json_are_named(tmp_path, content):
     with pytest.raises(DataError, match=rf"a\.jsonl, {JSON_ERRORS[content]}") as raised:
         read(path)
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_json_may_have_any_length(tmp_path):
+    path = write(tmp_path / "a.jsonl", f'{{"text": "a", "id": {"9" * 5000}}}\n{{"text": "b"}}')
+    assert read(path)[0] == ["a", "b"]
 
 
 def test_half_a_pair_is_replaced_and_counted(tmp_path):
@@ -135,6 +150,32 @@ def test_parquet_is_read_by_row_groups_and_column(tmp_path):
     ]
 
 
+def test_parquet_of_other_writers(tmp_path):
+    for encoding in ("PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"):
+        for column, name in ((TEXTS, "text"), ([{"t": text} for text in TEXTS], "c.t")):
+            columns, encodings = {name.partition(".")[0]: column}, {name: encoding}
+            path = write_parquet(
+                tmp_path / "a.parquet", columns, use_dictionary=False, column_encoding=encodings
+            )
+            assert read(path, text_field=name)[0] == TEXTS
+    # A column, and a field of a struct, of the same name with dots.
+    columns = {"c": [{"t": "within"}], "c.t": ["own"]}
+    path = write_parquet(tmp_path / "a.parquet", columns)
+    assert read(path, text_field="c.t")[0] == ["own"]
+
+
+def test_the_index_that_dask_and_spark_write_has_no_rows_of_its_own(tmp_path):
+    collected = []
+    table = pa.table({"text": TEXTS})
+    pq.write_to_dataset(table, str(tmp_path), metadata_collector=collected)
+    pq.write_metadata(table.schema, str(tmp_path / "_common_metadata"))
+    pq.write_metadata(table.schema, str(tmp_path / "_metadata"), metadata_collector=collected)
+    found = find_text([str(tmp_path)])
+    check_texts(found, Reading())
+    assert len(found) == 3 and list(read_documents(found)) == TEXTS
+    assert list(reader_of(found[0]).rows(found[1])) == []
+
+
 def test_unfit_parquet_is_named_before_reading(tmp_path):
     path = write_parquet(
         tmp_path / "a.parquet", {"id": range(40), "text": TEXTS, "s": [{"u": 1}] * 40}
@@ -165,10 +206,14 @@ def test_a_few_bytes_of_parquet_are_no_long_text(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "MOST_TIMES", 10)
     column = pa.DictionaryArray.from_arrays([0] * 1000, ["a long text " * 90])
     path = write_parquet(tmp_path / "a.parquet", {"text": column})
-    size = path.stat().st_size
-    assert size < 10_000
-    with pytest.raises(DataError, match=r"a\.parquet unpacks to more than \d+,\d+ bytes, 10 times"):
-        read(path)
+    text = "".join(chr(200 + number) for number in range(500))
+    by_prefix = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
+    other = write_parquet(tmp_path / "b.parquet", {"text": [text] * 1000}, **by_prefix)
+    for small in (path, other):
+        assert small.stat().st_size < 10_000
+        match = rf"{small.name} unpacks to more than \d+,\d+ bytes, 10 times"
+        with pytest.raises(DataError, match=match):
+            read(small)
 
 
 def test_columns_may_change_between_files(tmp_path):

@@ -20,6 +20,8 @@ from tfscale.text.removals.phones import Phones
         ("メールはa@b.co.jpまで、b@c.orgへ", "メールは<email>まで、<email>へ"),
         ("ติดต่อa@b.co.thได้, a@b.com으로", "ติดต่อ<email>ได้, <email>으로"),
         ("写给 用户@例子.广告 。", "写给 <email> 。"),
+        ("[a@b.co_], a@b.co- (a@b.co--c)", "[<email>_], <email>- (<email>--c)"),
+        ("...a@b.co .a@b.co", "...<email> .<email>"),
     ],
 )
 def test_email_addresses(text, removed):
@@ -28,7 +30,16 @@ def test_email_addresses(text, removed):
 
 @pytest.mark.parametrize(
     "text",
-    ["root@localhost", "@app.route", "3@4.5", "see @handle and foo@", "..@..com", "me at home.org"],
+    [
+        "root@localhost",
+        "@app.route",
+        "3@4.5",
+        "a@b.c0m",
+        "a@host.name-1",
+        "see @handle and foo@",
+        "..@..com",
+        "me at home.org",
+    ],
 )
 def test_no_email_addresses(text):
     assert Emails()(text) == (text, 0)
@@ -82,6 +93,11 @@ def test_phone_regions_that_are_not_known():
         "xoxb-" + "123456789-abcdef",
         "sk_live_" + "a1" * 12,
         "sk-proj-" + "a" * 20 + "T3BlbkFJ" + "b" * 20,
+        "sk-proj-" + "a-_1" * 18 + "aaT3BlbkFJ" + "-_1b" * 18 + "bb",
+        "sk-ant-" + "api03-" + "a-_1" * 23 + "1AA",
+        "github_pat_" + "a1" * 11 + "_" + "b" * 59,
+        "AIza" + "Sy-_1" * 7,
+        "hf_" + "aB" * 17,
         "-----BEGIN RSA PRIVATE " + "KEY-----\nMIIE\nabc==\n-----END RSA PRIVATE KEY-----",
     ],
 )
@@ -115,5 +131,11 @@ def test_parts_that_overlap_get_one_placeholder():
 
 def test_hostile_texts_take_no_time_that_grows_with_their_square():
     for removal in (Emails(), Keys()):
-        for text in ("a" * 10**5, "sk-" * 10**5, "eyJ" * 10**5, "a." * 10**5 + "@"):
+        for text in (
+            "a" * 10**5,
+            "sk-" * 10**5,
+            "sk-proj-" * 10**5,
+            "eyJ" * 10**5,
+            "a." * 10**5 + "@",
+        ):
             assert removal(text) == (text, 0)

@@ -49,12 +49,18 @@ SCRIPTS = (
         ((RECORDS * 2000)[:HEAD], "looks like JSON lines"),
         (RECORDS.decode().encode("utf-16"), "looks like JSON lines"),
         (RECORDS.replace(b"o", "\u2028\x85".encode()), "looks like JSON lines"),
+        (b'{"text": "a"}\n', "looks like JSON lines"),
+        (b'{"text": "' + b"a" * HEAD, "looks like JSON lines"),
+        (b'[{"text": "a"}]', "is one JSON array"),
+        (b'[\n {"id": 1,\n  "text": "a"}\n]', "is one JSON array"),
+        (b'{"id": 1,\n "text": "a"}', "is JSON with a field 'text', and not an object a line"),
+        (bytes(10_240), "begins with 10,240 zero bytes: an empty tar archive, or a file that was"),
     ],
 )
 def test_what_is_no_plain_text_is_named(head, message):
     found = refusal("my text.txt", head)
     assert found is not None and re.search(message, found.message) and "\n" not in found.message
-    assert found.decodable == ("JSON lines" in found.message)
+    assert found.decodable == ("JSON" in found.message)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
@@ -80,6 +86,9 @@ def test_no_script_without_a_mark_is_read_as_utf8(text, encoding):
         ("a.txt", "a, b\nc, d\n"),
         ("a.txt", "[1]\n[2]\n"),
         ("a.txt", '[{"a": 1}]'),
+        ("a.txt", '["text", "a"]'),
+        ("a.py", '[{"text": "a"}]'),
+        ("a.md", '{\n"text": "a"}'),
         ("a.txt", "a\0b\0\0 text with some zeros in it"),
         ("a.txt", "BZ and PK and PAR are words"),
         ("a.txt", "[" * HEAD),
@@ -100,7 +109,10 @@ def test_plain_text_is_read(name, text):
         ("long.json", '{"text": "' + "a" * HEAD, "jsonl"),
         ("pretty.json", '{\n"a": 1\n}\n', "text"),
         ("wiki_00", '{"text": "a"}\n{"text": "b"}\n', "jsonl"),
-        ("one_object", '{"text": "a"}', "text"),
+        ("one_object", '{"text": "a"}', "jsonl"),
+        ("other_object", '{"body": "a"}', "text"),
+        ("long_object", '{"text": "' + "a" * HEAD, "jsonl"),
+        ("long_other", '{"body": "' + "a" * HEAD, "text"),
         ("a.csv", ENGLISH, "csv"),
         ("a.tsv.gz", "", "tsv"),
         ("a.bio", "", "conll"),

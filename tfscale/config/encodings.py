@@ -4,6 +4,9 @@ import codecs
 
 from tfscale.errors import ConfigError
 
+_OF_HOST_NAMES = ("idna", "punycode")
+"""Encodings of single words, which have no decoder of streams that works."""
+
 
 def check_encoding(name: str) -> None:
     """Refuses what is no encoding of texts.
@@ -18,7 +21,7 @@ def check_encoding(name: str) -> None:
         codecs.lookup(name)
         # Refuses encodings that are not from bytes to text, and those without a decoder of streams.
         codecs.getincrementaldecoder(name)().decode(b"", True)
-        text = b"a".decode(name, "ignore")
+        text = None if codecs.lookup(name).name in _OF_HOST_NAMES else b"a".decode(name, "ignore")
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError):
         text = None
     if not isinstance(text, str):

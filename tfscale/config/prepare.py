@@ -136,6 +136,11 @@ class PrepareConfig(QualityOptions):
             "0 to 0.5",
         )
         check_range(0 <= self.test_fraction <= 0.5, "test_fraction", self.test_fraction, "0 to 0.5")
+        if self.tokenizer_from and self.vocabulary_size:
+            raise ConfigError(
+                f"vocabulary_size={self.vocabulary_size} is for training a tokenizer, and that of"
+                f" tokenizer_from={self.tokenizer_from!r} is trained"
+            )
         size = self.vocabulary_size
         check_range(size == 0 or size >= 4, "vocabulary_size", size, "4 or more, or 0 (automatic)")
         check_range(

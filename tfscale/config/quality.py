@@ -1,6 +1,6 @@
 """The options of `tfscale prepare` that choose documents: filters, removal, duplicates."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 from tfscale.config.fields import rare
@@ -9,6 +9,14 @@ from tfscale.errors import ConfigError
 from tfscale.registry import FILTERS, REMOVALS, NameIn
 
 MOST_PERMUTATIONS = 4096
+_NEEDED = {
+    "decontaminate_ngram": "decontaminate",
+    "near_duplicate_ngram": "near_duplicates",
+    "near_duplicate_unit": "near_duplicates",
+    "near_duplicate_permutations": "near_duplicates",
+    "near_duplicate_bands": "near_duplicates",
+}
+"""Options that say how, and the one that says that it is done at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,3 +86,7 @@ class QualityOptions(Options):
             "near_duplicate_bands",
             f"0 (automatic) to near_duplicate_permutations ({permutations})",
         )
+        defaults = {option.name: option.default for option in fields(self)}
+        for name, needed in _NEEDED.items():
+            if (value := getattr(self, name)) != defaults[name] and not getattr(self, needed):
+                raise ConfigError(f"{name}={value!r} is for {needed}, which is not set")

@@ -34,7 +34,7 @@ from tfscale.data.windows import (
     windows_of,
     without_autograph,
 )
-from tfscale.errors import ConfigError, DataError
+from tfscale.errors import ConfigError, DataError, check_range
 from tfscale.text.tokenizers.special import as_inputs
 
 
@@ -112,13 +112,21 @@ def training_dataset(
     Raises:
         DataError: a shard is missing or damaged, or the data is too small for the window or the
             batch.
-        ConfigError: the batch cannot be dealt out to the pipelines, or the mix does not name the
-            sources of the data.
+        ConfigError: a number is out of range, the batch cannot be dealt out to the pipelines, or
+            the mix does not name the sources of the data.
 
     Example:
         dataset = training_dataset("data", sequence_length=128, global_batch_size=32, seed=0)
         inputs, targets = next(iter(dataset))
     """
+    _check_least(
+        1,
+        sequence_length=sequence_length,
+        global_batch_size=global_batch_size,
+        num_input_pipelines=num_input_pipelines,
+        shuffle_windows=shuffle_windows,
+    )
+    _check_least(0, seed=seed, start_step=start_step)
     manifest = Manifest.load(data_dir, verify)
     if not 0 <= input_pipeline_id < num_input_pipelines:
         raise ConfigError(
@@ -174,7 +182,9 @@ def evaluation_dataset(
 
     Raises:
         DataError: there is no such split, or a shard is missing or damaged.
+        ConfigError: a number is out of range.
     """
+    _check_least(1, sequence_length=sequence_length, batch_size=batch_size)
     manifest = Manifest.load(data_dir, verify)
     documents = manifest.split(split)
     dtype = stored_dtype(manifest)
@@ -197,6 +207,11 @@ def evaluation_dataset(
 
     dataset = windows.batch(batch_size, drop_remainder=True).enumerate().map(finish)
     return in_order(dataset.apply(tf.data.experimental.assert_cardinality(batches)))
+
+
+def _check_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        check_range(value >= least, name, value, f"{least} or more")
 
 
 def text_windows(

@@ -1,12 +1,12 @@
 """Columns of Arrow tables as texts and rows; parquet files and `datasets` folders share it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfscale.errors import DataError, check_installed, reason
 from tfscale.text.reader import Reading
-from tfscale.text.records import no_field, plain_text
+from tfscale.text.records import no_field, plain_text, splits_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,11 @@ def arrow_errors(name: str, what: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError, IndexError) as error:
         if getattr(error, "errno", None) is not None:
             raise
+        if isinstance(error, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"{name} holds what pyarrow {pa.__version__} does not read ({reason(error)}); write"
+                " it anew in another encoding"
+            ) from error
         raise DataError(f"{name} is a damaged {what} file ({reason(error)})") from error
 
 
@@ -51,22 +56,30 @@ def column_path(schema: "pa.Schema", name: str, text_field: str) -> list[str]:
     pa = load_pyarrow()
     if schema.names.count(text_field) > 1:
         raise DataError(f"{name}: {text_field!r} is the name of several columns")
-    path = [text_field] if text_field in schema.names else text_field.split(".")
-    fields, kind = {field.name: field.type for field in schema}, pa.null()
-    for part in path:
-        if part not in fields:
-            raise no_field(name, text_field, _leaves(schema))
-        kind = fields[part]
-        inner = (
-            [kind.field(at) for at in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-        )
-        fields = {field.name: field.type for field in inner}
+    path, kind = _found({field.name: field.type for field in schema}, text_field)
+    if not path:
+        raise no_field(name, text_field, _leaves(schema))
     value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not any(is_text(value_type) for is_text in _text_types()):
         raise DataError(
             f"{name}: {text_field!r} is {kind} and no text; --text-field names another field"
         )
     return path
+
+
+def _found(fields: Mapping[str, "pa.DataType"], name: str) -> tuple[list[str], "pa.DataType"]:
+    """Returns the names that lead to a field, and its type; none if there is no such field."""
+    pa = load_pyarrow()
+    if name in fields:
+        return [name], fields[name]
+    for before, after in splits_of(name):
+        kind = fields.get(before)
+        if kind is not None and pa.types.is_struct(kind):
+            inner = {kind.field(at).name: kind.field(at).type for at in range(kind.num_fields)}
+            path, found = _found(inner, after)
+            if path:
+                return [before, *path], found
+    return [], pa.null()
 
 
 def _text_types() -> list[Any]:

@@ -9,7 +9,7 @@ from tfscale.files.paths import is_remote
 from tfscale.terminal import note
 from tfscale.text.expanding import archive_at, members_of
 from tfscale.text.file_systems import FileSystem, LocalFiles, RemoteFiles
-from tfscale.text.folders import files_of_folders
+from tfscale.text.folders import files_of_folders, note_splits
 from tfscale.text.opening import errors_of
 from tfscale.text.reader import Reading, TextFile, reader_of
 from tfscale.text.readers.text import cut_lines
@@ -44,6 +44,7 @@ def find_text(paths: Sequence[str]) -> list[TextFile]:
                     found.setdefault(real, text_file)
             if list(found) != [system.real(path)]:
                 found = files_of_folders(found)
+                note_splits(path, found.values())
             for real, text_file in found.items():
                 files.setdefault(real, text_file)
     return list(files.values())

@@ -1,9 +1,14 @@
 """Folders that a reader takes as a whole, such as a data set that a library saved."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from tfscale.registry import READERS
-from tfscale.text.reader import Reader, TextFile
+from tfscale.terminal import note
+from tfscale.text.reader import Reader, TextFile, reader_by_suffix
+
+_SPLIT = re.compile(r"(?:^|[-_./])(train|valid|validation|val|dev|eval|test)(?=[-_./])")
+"""The name of a split in that of a file, as in data/test-00000-of-00001.parquet."""
 
 
 def files_of_folders(files: dict[str, TextFile]) -> dict[str, TextFile]:
@@ -43,3 +48,23 @@ def files_of_folders(files: dict[str, TextFile]) -> dict[str, TextFile]:
         for chosen_file in claimed[above[0]] if above else [file]:
             found.setdefault(reals[chosen_file.name], chosen_file)
     return found
+
+
+def note_splits(path: str, files: Iterable[TextFile]) -> None:
+    """Says that files of a folder or glob are named like several splits, all of which are read.
+
+    Data sets of the Hugging Face hub are folders of such files. Programs named so are no splits.
+
+    Args:
+        path: the folder or glob.
+        files: what was found there.
+    """
+    fixed = re.split(r"[*?\[]", path, maxsplit=1)[0]
+    above = len(path if fixed == path else fixed.rpartition("/")[0])
+    named: dict[str, str] = {}
+    for file in files:
+        if reader_by_suffix(file.name) and (split := _SPLIT.findall(file.name[above:])):
+            named.setdefault(split[-1], file.name)
+    if "train" in named and len(named) > 1:
+        examples = ", ".join(f"{split} ({name})" for split, name in named.items())
+        note(f"{path} has files named like several splits, and all are read: {examples}")

@@ -80,6 +80,11 @@ def refusal(
             f"{name} is packed more than once: there is a {compression.what} file within; unpack"
             " the outer one"
         )
+    if head and not head.strip(b"\0"):
+        return Refusal(
+            f"{name} begins with {len(head):,} zero bytes: an empty tar archive, or a file that was"
+            " never written to its end"
+        )
     found = "" if marked_encoding(head) else encoding_without_mark(head)
     if found and not codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return Refusal(
@@ -88,13 +93,13 @@ def refusal(
         )
     if forced:
         return None
-    if looks_like_json_lines(name, head, encoding):
+    if looks_like_json_lines(name, head, encoding, text_field):
         return Refusal(
             f"{name} looks like JSON lines (every line is a JSON object): --format jsonl reads the"
             " field that --text-field names, --format text reads it to the letter",
             decodable=True,
         )
-    if looks_like_json_array(name, head, encoding):
+    if looks_like_json_array(name, head, encoding, text_field):
         return Refusal(
             f"{name} is one JSON array: write an object a line (jq -c '.[]' in.json > out.jsonl;"
             " of strings jq -c '.[] | {text: .}'), or read it to the letter by --format text",
@@ -115,43 +120,65 @@ def _of_archive(name: str) -> str:
     return "name it .zip or .tar, or unpack it"
 
 
-def looks_like_json_lines(name: str, head: bytes, encoding: str = "utf-8") -> bool:
-    """Returns whether every line is a JSON object; of two or more, but for a .json file.
+def looks_like_json_lines(
+    name: str, head: bytes, encoding: str = "utf-8", text_field: str = "text"
+) -> bool:
+    """Returns whether every line is a JSON object.
+
+    A single one counts in a .json file, or if it has the text field.
 
     Args:
         name: path of the file.
         head: its first `HEAD` bytes, or all where it has fewer; unpacked.
         encoding: that it is read by.
+        text_field: the field of records that holds their text.
     """
     text = _text(name, head, encoding)
     if not text.startswith("{"):
         return False
     # Other characters that end a line for Python, such as U+2028, may stand in a text of JSON.
     lines = list(io.StringIO(text, newline=""))
-    is_json = plain_name(name).endswith(".json")
+    one_will_do = plain_name(name).endswith(".json") or _has_field(text, text_field)
     if len(head) >= HEAD:
         if len(lines) == 1:
-            return is_json  # A first line of many bytes: not the JSON that people write by hand.
+            return one_will_do  # Many bytes: not the JSON that people write by hand.
         lines = lines[:-1]  # It may be cut off.
     filled = [line for line in lines if line.strip()]
-    return len(filled) >= (1 if is_json else 2) and all(map(_is_object, filled))
+    return len(filled) >= (1 if one_will_do else 2) and all(map(_is_object, filled))
 
 
-def looks_like_json_array(name: str, head: bytes, encoding: str = "utf-8") -> bool:
-    """Returns whether a .json file begins an array of objects or strings."""
-    text = _text(name, head, encoding) if plain_name(name).endswith(".json") else ""
-    return text.startswith("[") and text[1:].lstrip().startswith(("{", '"'))
+def looks_like_json_array(
+    name: str, head: bytes, encoding: str = "utf-8", text_field: str = "text"
+) -> bool:
+    """Returns whether a file begins an array of objects or, named .json, of strings.
+
+    Where the name does not say that it is JSON, an object has the text field.
+    """
+    text = _text(name, head, encoding) if _may_be_json(name) else ""
+    if plain_name(name).endswith(".json"):
+        return re.match(r'\[\s*[{"]', text) is not None
+    return re.match(r'\[\s*\{\s*"', text) is not None and _has_field(text, text_field)
 
 
 def looks_like_json_record(name: str, head: bytes, encoding: str, text_field: str) -> bool:
-    """Returns whether a .json file begins with an object that has the text field.
+    """Returns whether a file begins with an object that has the text field.
 
     So do records over several lines, several in a line, and those with commas between them. Other
     JSON, such as settings beside a program, is text like any other.
     """
-    text = _text(name, head, encoding) if plain_name(name).endswith(".json") else ""
-    field = re.escape(json.dumps(text_field.rpartition(".")[2], ensure_ascii=False))
-    return text.startswith("{") and re.search(rf'{field}\s*:\s*"', text) is not None
+    text = _text(name, head, encoding) if _may_be_json(name) else ""
+    return text.startswith("{") and _has_field(text, text_field)
+
+
+def _may_be_json(name: str) -> bool:
+    """Returns whether a name says that a file is JSON, or nothing but that it is text."""
+    plain = plain_name(name)
+    return plain.endswith((".json", ".txt")) or "." not in plain.rpartition("/")[2]
+
+
+def _has_field(text: str, name: str) -> bool:
+    field = re.escape(json.dumps(name.rpartition(".")[2], ensure_ascii=False))
+    return re.search(rf'{field}\s*:\s*"', text) is not None
 
 
 def _text(name: str, head: bytes, encoding: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfscale.errors import DataError
 from tfscale.text.reader import Reading
-from tfscale.text.records import field_text, plain_text
+from tfscale.text.records import MISSING, field_names, field_text, field_value, plain_text
 
 WHERE = "texts"
 """The argument's name, for messages."""
@@ -31,6 +31,12 @@ def given_texts(texts: Iterable[object], reading: Reading) -> Iterator[str]:
         raise DataError(
             f"texts is a {type(texts).__name__}; expected an iterable of documents, such as a list"
             " of strings"
+        )
+    # Those of pandas give the names of their columns, one after the other.
+    if getattr(type(texts), "columns", None) is not None:
+        raise DataError(
+            f"texts is a {type(texts).__name__}, a table; give one of its columns, such as"
+            f" table[{reading.text_field!r}], or its rows as dictionaries"
         )
     import tensorflow as tf
 
@@ -60,10 +66,11 @@ def _dataset_elements(dataset: Any, reading: Reading) -> Iterable[object]:
     spec = dataset.element_spec
     name = reading.text_field
     if isinstance(spec, dict):
-        if name not in spec:
-            names = ", ".join(spec)
+        found = field_value(spec, name)
+        if found is MISSING:
+            names = ", ".join(field_names(spec))
             raise DataError(f"{WHERE}: the dataset has no field {name!r}; it has {names}")
-        dataset, spec = dataset.map(lambda element: element[name]), spec[name]
+        dataset, spec = dataset.map(lambda element: field_value(element, name)), found
     shape = getattr(spec, "shape", None)
     if getattr(spec, "dtype", None) != tf.string or shape is None or shape.rank != 0:
         raise DataError(

@@ -266,7 +266,7 @@ def reader_of(file: TextFile, reading: Reading | None = None) -> Reader:
         return by_magic()
     if reader := reader_by_suffix(file.name):
         return reader
-    json_lines = looks_like_json_lines(file.name, head, reading.encoding)
+    json_lines = looks_like_json_lines(file.name, head, reading.encoding, reading.text_field)
     plain: Reader = READERS.get("jsonl" if json_lines else "text")()
     return plain
 

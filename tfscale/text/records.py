@@ -79,19 +79,31 @@ def field_text(fields: Mapping[str, object], where: str, reading: Reading) -> st
 def field_value(fields: Mapping[str, object], name: str) -> object:
     """Returns a field of a record, or of a field within it by dots; MISSING if there is none.
 
+    Names may have dots themselves, and go first.
+
     Example:
         field_value({"content": {"body": "Hello"}}, "content.body")    # "Hello"
     """
     if name in fields:
         return fields[name]
-    value: object = fields
-    for part in name.split("."):
-        if value is None:
+    for before, after in splits_of(name):
+        inner = fields.get(before, MISSING)
+        if inner is None:
             return None
-        if not isinstance(value, Mapping) or part not in value:
-            return MISSING
-        value = value[part]
-    return value
+        if isinstance(inner, Mapping) and (found := field_value(inner, after)) is not MISSING:
+            return found
+    return MISSING
+
+
+def splits_of(name: str) -> Iterator[tuple[str, str]]:
+    """Yields the name of a field and that of one within it, for each dot that may be between them.
+
+    Example:
+        list(splits_of("a.b.c"))    # [("a", "b.c"), ("a.b", "c")]
+    """
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        yield ".".join(parts[:end]), ".".join(parts[end:])
 
 
 def plain_text(value: object, where: str, reading: Reading) -> str:

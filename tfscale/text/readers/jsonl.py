@@ -18,7 +18,7 @@ class JsonLinesReader(RecordLinesReader):
     """
 
     name = "jsonl"
-    suffixes = (".jsonl", ".ndjson")
+    suffixes = (".jsonl", ".ndjson", ".jsonlines")
 
     def records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
         for number, line in enumerate(self.lines(file, reading), 1):
@@ -26,7 +26,7 @@ class JsonLinesReader(RecordLinesReader):
                 continue
             where = f"{file.name}, line {number}"
             try:
-                row = json.loads(line)
+                row = _parsed(line)
             except (ValueError, RecursionError) as error:
                 # The library's own message repeats the place, which is that of the line.
                 reason = getattr(error, "msg", "") or str(error).splitlines()[0]
@@ -36,3 +36,13 @@ class JsonLinesReader(RecordLinesReader):
                     f'{where}: expected an object such as {{"text": ...}}; {line.strip()[:60]!r}'
                 )
             yield Row(f"line {number}", row)
+
+
+def _parsed(line: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python does not read integers of more than 4,300 digits, which take it too long.
+        return json.loads(line, parse_int=float)

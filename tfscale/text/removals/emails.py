@@ -7,12 +7,13 @@ from tfscale.registry import register
 from tfscale.text.removal import Removal, Span
 from tfscale.text.words import BESIDE_OTHERS
 
-# The lengths are those of RFC 5321; without limits a long text without an @ would take a time that
+# Dots before an address are those of a sentence, and lines after it those of Markdown. The lengths
+# are those of RFC 5321; without limits a long text without an @ would take a time that
 # grows with its square.
 _ADDRESS = re.compile(
-    r"(?<![\w.!#$%&'*+/=?^`{|}~-])"
+    r"(?<![\w!#$%&'*+/=?^`{|}~-])(?<![\w!#$%&'*+/=?^`{|}~-]\.)"
     r"[\w!#$%&'*+/=?^`{|}~-](?:[\w.!#$%&'*+/=?^`{|}~-]{0,62}[\w!#$%&'*+/=?^`{|}~-])?"
-    r"@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+    r"@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?!-?[^\W_])"
 )
 _BESIDE = re.compile(rf"[{BESIDE_OTHERS}]")
 

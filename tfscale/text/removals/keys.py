@@ -31,6 +31,14 @@ _PRIVATE_KEY = re.compile(
     re.DOTALL,
 )
 _OPENAI = re.compile(r"(?<![\w-])sk-[\w-]{0,200}[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}")
+# Newer forms, which it does not know, as gitleaks has them (https://github.com/gitleaks/gitleaks).
+_NEWER = (
+    re.compile(r"(?<![\w-])sk-(?:proj|svcacct|admin)-[\w-]{58,74}T3BlbkFJ[\w-]{58,74}", re.ASCII),
+    re.compile(r"(?<![\w-])sk-ant-(?:api|admin)\d\d-[\w-]{93}AA(?![\w-])", re.ASCII),
+    re.compile(r"(?<!\w)github_pat_\w{82}(?!\w)", re.ASCII),
+    re.compile(r"(?<!\w)AIza[\w-]{35}(?![\w-])", re.ASCII),
+    re.compile(r"(?<!\w)hf_[A-Za-z]{34}(?!\w)", re.ASCII),
+)
 
 
 @register
@@ -61,6 +69,6 @@ class Keys(Removal):
         ]
 
     def find(self, text: str) -> Iterator[Span]:
-        for pattern in [*self._patterns, _OPENAI, _PRIVATE_KEY]:
+        for pattern in [*self._patterns, _OPENAI, *_NEWER, _PRIVATE_KEY]:
             for match in pattern.finditer(text):
                 yield match.span()
