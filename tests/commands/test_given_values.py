@@ -30,6 +30,14 @@ def from_file(tmp_path, text):
         ("train: {minutes: '1:30'}\n", "train.minutes: expected a number; received '1:30'"),
         ("train: {steps: 1:30:00}\n", "train.steps: expected a whole number; received '1:30:00'"),
         ("train: {steps: 1e3}\n", "train.steps: expected a whole number; received 1000.0"),
+        # No is a text in YAML 1.2, as on the command line: it was false.
+        *(
+            (
+                f"train: {{document_mask: {word}}}\n",
+                f"train.document_mask: expected true or false; received {word.strip(chr(39))!r}",
+            )
+            for word in ("yes", "No", "on", "'off'", "''")
+        ),
         ("", "should hold options such as output: or sections such as train:; received nothing"),
         ("train: {optimizer: AdamW}\n", "did you mean adamw?"),
     ],
@@ -74,6 +82,10 @@ def test_a_later_merge_is_not_a_second_value(tmp_path):
         (
             ["--train.document_mask", "null"],
             "--train.document_mask: expected true or false; received 'null'",
+        ),
+        (
+            ["--train.document_mask=yes"],
+            "--train.document_mask: expected true or false; received 'yes'",
         ),
         (["--train.steps", "1e1"], "--train.steps: expected a whole number; received '1e1'"),
         (["--train.steps", "[1]"], "--train.steps: expected a whole number; received '[1]'"),

@@ -29,7 +29,7 @@ from tfscale.runs import recorder as recorder_module
 from tfscale.runs.folder import load_run
 from tfscale.runs.recorder import RunRecorder
 from tfscale.runs.train import train
-from tfscale.training.checkpoint import Checkpoints, read_arrays
+from tfscale.training.checkpoint import Checkpoints, read_arrays, write_arrays
 
 MODEL = TransformerConfig(sequence_length=16, hidden_dim=16, num_layers=1, num_heads=2, dropout=0.1)
 TRAIN = TrainConfig(
@@ -451,6 +451,26 @@ def test_a_run_is_not_resumed_as_another_one(finished, data, model, changes, mes
     config = dataclasses.replace(TRAIN, **changes)
     with pytest.raises(ConfigError, match=message):
         train(model, config, data=data, output=finished[0], progress=False)
+
+
+def test_a_checkpoint_of_another_run_is_refused(finished, data, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished[0], output)
+    before = (output / "model.keras").read_bytes()
+    for name in ("step-00000012.npz", "best.npz"):  # As a run with another seed writes them.
+        path = str(output / "checkpoints" / name)
+        arrays, meta = read_arrays(path)
+        meta["run"]["train"]["seed"] = 5
+        write_arrays(path, {name: tf.constant(array) for name, array in arrays.items()}, meta)
+    message = "step-00000012.npz belongs to another run, with train.seed=5, this one has 0; remove"
+    with pytest.raises(CheckpointError, match=message):
+        train(MODEL, TRAIN, data=data, output=str(output), progress=False)
+    assert (output / "model.keras").read_bytes() == before
+    # The best weights are the result of a run, too.
+    os.remove(output / "checkpoints/step-00000012.npz")
+    shutil.copy(f"{finished[0]}/checkpoints/step-00000012.npz", output / "checkpoints")
+    summary = train(MODEL, TRAIN, data=data, output=str(output), progress=False)
+    assert (summary["result"], summary["result_step"]) == ("last", 12)
 
 
 def test_a_run_of_a_version_without_optimizers_goes_on(finished, data, tmp_path):

@@ -9,7 +9,7 @@ import yaml
 from tfscale.config import LSTMConfig, TrainConfig, to_dict
 from tfscale.errors import CheckpointError, ConfigError, DataError, TokenizerError
 from tfscale.runs.folder import load_run, named
-from tfscale.runs.same_run import check_same_run
+from tfscale.runs.same_run import check_checkpoint, check_same_run
 from tfscale.tasks.model import load_task
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
@@ -124,6 +124,23 @@ def test_what_makes_it_another_run(tmp_path):
     moved["distill"] = {"teacher": "elsewhere"}
     moved["train"]["log_every"] = 7
     check_same_run(str(tmp_path), moved)
+
+
+def test_what_makes_it_a_checkpoint_of_another_run():
+    now = NOW | {"started_from": "x"}
+    longer = copy.deepcopy(now)
+    longer["train"] |= {"steps": 2000, "log_every": 7}
+    for same in (now, longer, None, "damaged", {"model": 3}):
+        check_checkpoint("c.npz", same, now)
+    begun_with = {
+        "other weights": {"started_from": "z"},
+        "other data": {"data_digest": "b"},
+        "train.clip_norm=9, this one": {"train": now["train"] | {"clip_norm": 9}},
+        "prune.sparsity=0.5, this one": {"prune": {"sparsity": 0.5}},
+    }
+    for message, change in begun_with.items():
+        with pytest.raises(CheckpointError, match=f"c.npz belongs to another run, with {message}"):
+            check_checkpoint("c.npz", now | change, now)
 
 
 HINT = "import the module that registers it, or give --plugins MODULE"

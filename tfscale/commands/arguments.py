@@ -23,7 +23,7 @@ from tfscale.commands.parser import (
     takes_switches,
 )
 from tfscale.commands.suggestions import shown, unknown_option
-from tfscale.commands.values import brief, check_name, check_number
+from tfscale.commands.values import brief, check_name, check_plain
 from tfscale.compat.jsonargparse import actions_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
@@ -83,7 +83,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
                 raise ConfigError(f"{shown(key)} needs a value: {describe(known[key])}")
             lists.setdefault(key, []).extend(values)
         elif has_value:
-            check_number(shown(key), value, known[key])
+            check_plain(shown(key), value, known[key])
             result.append(f"--{key}={value}")
         elif known[key] is bool and (not words or words[0].lower() not in ("true", "false")):
             # An empty word is a variable of the shell without a value, which is no yes.
@@ -101,7 +101,7 @@ def normalize(arguments: Sequence[str], known: Mapping[str, Hint]) -> list[str]:
                 raise ConfigError(f"{shown(key)}: expected true or false; received {words[0]!r}")
             result.append(f"--{key}=true")
         elif words and not (words[0].startswith("--") and " " not in words[0]):
-            check_number(shown(key), words[0], known[key])
+            check_plain(shown(key), words[0], known[key])
             result.append(f"--{key}={words.pop(0)}")
         else:
             hint = f" (for one that starts with --, write {shown(key)}={words[0]})" if words else ""

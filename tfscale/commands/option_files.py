@@ -14,7 +14,7 @@ from tfscale.commands.parser import (
     option_types,
 )
 from tfscale.commands.suggestions import closest, other_family
-from tfscale.commands.values import brief, check_name, check_number
+from tfscale.commands.values import brief, check_name, check_plain
 from tfscale.compat.jsonargparse import actions_of, type_of
 from tfscale.config.options import describe
 from tfscale.errors import ConfigError
@@ -151,7 +151,7 @@ def apply_yaml(parser: CommandParser, document: JsonObject, path: str) -> None:
             raise ConfigError(f"{path}: {key}: expected {describe(known[key])}; received null")
         if key in given_as_words and not isinstance(value, str):
             raise ConfigError(f"{path}: {key}: expected text; received {brief(value)}")
-        check_number(f"{path}: {key}", value, known[key])
+        check_plain(f"{path}: {key}", value, known[key])
         try:
             parser.parse_object({**needed, key: value}, defaults=False)
         except (argparse.ArgumentError, TypeError) as error:

@@ -18,14 +18,17 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def check_number(shown_as: str, value: object, typehint: Hint) -> None:
-    """Refuses a text such as 1:30 for a number.
+def check_plain(shown_as: str, value: object, typehint: Hint) -> None:
+    """Refuses a text such as 1:30 for a number, and one such as yes for a truth value.
 
-    jsonargparse reads texts as YAML 1.1, where that is 90: as many minutes, or seconds, as nobody
-    can tell who reads it.
+    jsonargparse reads texts as YAML 1.1, where these are 90 and true: as many minutes, or seconds,
+    as nobody can tell who reads it, and a country (no) that is false.
     """
     kinds = set(typing.get_args(typehint)) - {type(None)} or {typehint}
-    if isinstance(value, str) and ":" in value and kinds <= {int, float}:
+    if not isinstance(value, str):
+        return
+    numeric, switch = kinds <= {int, float}, kinds == {bool}
+    if (numeric and ":" in value) or (switch and value.lower() not in ("true", "false")):
         raise ConfigError(f"{shown_as}: expected {describe(typehint)}; received {brief(value)}")
 
 

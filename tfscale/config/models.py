@@ -175,6 +175,11 @@ class NetworkConfig(ModelConfig, abc.ABC):
         layer: by default those of `matmul_shapes` but its last, which is the output layer's."""
         return [(k, n) for _, k, n in self.matmul_shapes(1)][:-1]
 
+    def lookup_tables(self) -> list[tuple[int, int]]:
+        """Returns the shapes of the weights of two axes that are in no product of `matmul_shapes`,
+        such as an embedding that the output layer does not share; by default none."""
+        return []
+
     def product_flops(self) -> float:
         """Returns forward operations per token of the products with weights."""
         t = self.sequence_length

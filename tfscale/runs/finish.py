@@ -13,6 +13,7 @@ from tfscale.models.capability import capabilities
 from tfscale.runs.divergence import check_validation
 from tfscale.runs.folder import read_summary, save_network
 from tfscale.runs.recorder import RunRecorder, figures_of
+from tfscale.runs.same_run import check_checkpoint
 from tfscale.text.score import Score, ScoredText
 from tfscale.training.checkpoint import assign_arrays, network_state, read_arrays
 from tfscale.training.language_model import LanguageModel
@@ -107,7 +108,9 @@ def _best_weights(recorder: RunRecorder) -> tuple[JsonObject, JsonObject] | None
     if not recorder.writes or not tf.io.gfile.exists(path):
         return None
     try:
-        return read_arrays(path)
+        arrays, described = read_arrays(path)
+        check_checkpoint(path, described.get("run"), recorder.meta.get("run", {}))
+        return arrays, described
     except CheckpointError as error:
         recorder.progress.note(f"{error}; the result is the last weights")
         return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from tfscale.config import TrainConfig
@@ -61,20 +62,12 @@ def check_same_run(output: str, now: JsonObject) -> bool:
                 f"{path} is not the config.yaml of a run: {name} is not a section of it"
             )
     earlier, now = ({**run, "train": filled(run.get("train", {}))} for run in (earlier, now))
-    for name in SECTIONS:
-        old, new = (_whole(name, run, now["model"]["family"]) for run in (earlier, now))
-        if name == "train":
-            old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
-        # Of another family, optimizer or schedule, other options differ too: that it is one comes
-        # first.
-        for key in sorted(set(new) | set(old), key=lambda name: (name not in _FIRST, name)):
-            before, after = old.get(key), new.get(key)
-            if before != after and key not in MAY_CHANGE and key not in LENGTHS:
-                raise ConfigError(
-                    f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
-                    "give the same value to resume, or another --output"
-                    f"{_if_default_changed(name, key, (before, after), now['model'], output)}"
-                )
+    for name, key, before, after in _other_options(earlier, now):
+        raise ConfigError(
+            f"run {output} was begun with {name}.{key}={before!r}, now it is {after!r}; "
+            "give the same value to resume, or another --output"
+            f"{_if_default_changed(name, key, (before, after), now['model'], output)}"
+        )
     for key, what in DIGESTS.items():
         if earlier.get(key) != now.get(key):
             raise ConfigError(
@@ -90,6 +83,56 @@ def check_same_run(output: str, now: JsonObject) -> bool:
         return False
     refuse_longer(output, earlier, now, exists(os.path.join(output, "model.keras")))
     return True
+
+
+def check_checkpoint(path: str, kept: object, now: JsonObject) -> None:
+    """Checks that a checkpoint was written by this run, not copied from one of the same model.
+
+    Args:
+        path: its file.
+        kept: what it says of its run; anything but a mapping where an earlier version wrote it.
+        now: the content of this run's config.yaml.
+
+    Raises:
+        CheckpointError: its run had other options, other data or other weights to begin with.
+    """
+    if not isinstance(kept, dict) or not all(
+        isinstance(kept.get(name, {}), dict) for name in SECTIONS
+    ):
+        return
+    earlier, asked = ({**run, "train": filled(run.get("train", {}))} for run in (kept, now))
+    others = [
+        f"{name}.{key}={before!r}, this one has {after!r}"
+        for name, key, before, after in _other_options(earlier, asked)
+    ]
+    digests = {"data_digest": "data", **DIGESTS}
+    others += [f"other {what}" for key, what in digests.items() if kept.get(key) != now.get(key)]
+    if others:
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another run, with {others[0]}; remove it, or give the"
+            " --output of its run"
+        )
+
+
+def _other_options(
+    earlier: JsonObject, now: JsonObject
+) -> Iterator[tuple[str, str, object, object]]:
+    """Yields the options by which two runs differ: section, name, and the values of both.
+
+    Args:
+        earlier: the content of a config.yaml, its section `train` filled.
+        now: the same of the run that is asked for.
+    """
+    for name in SECTIONS:
+        old, new = (_whole(name, run, now["model"]["family"]) for run in (earlier, now))
+        if name == "train":
+            old, new = with_optimizer_defaults(old), with_optimizer_defaults(new)
+        # Of another family, optimizer or schedule, other options differ too: that it is one comes
+        # first.
+        for key in sorted(set(new) | set(old), key=lambda name: (name not in _FIRST, name)):
+            before, after = old.get(key), new.get(key)
+            if before != after and key not in MAY_CHANGE and key not in LENGTHS:
+                yield name, key, before, after
 
 
 def check_not_lost(output: str, checkpoints: Checkpoints) -> None:

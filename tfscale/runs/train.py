@@ -35,7 +35,7 @@ from tfscale.runs.ngram import train_ngram
 from tfscale.runs.provenance import USED_XLA, Provenance, alike
 from tfscale.runs.reading import Reading
 from tfscale.runs.recorder import RunRecorder
-from tfscale.runs.same_run import check_not_lost, check_same_run
+from tfscale.runs.same_run import check_checkpoint, check_not_lost, check_same_run
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.training.batches import check_divisible
 from tfscale.training.checkpoint import Checkpoints
@@ -172,7 +172,11 @@ def train(
             train_config,
             None if validation is None else lambda: model.summed_loss(validation, partly),
             checkpoints,
-            {"model": named(model_config), "tokenizer_digest": manifest.tokenizer_digest},
+            {
+                "model": named(model_config),
+                "tokenizer_digest": manifest.tokenizer_digest,
+                "run": described,
+            },
             line,
             length,
         )
@@ -236,8 +240,11 @@ def _restore(recorder: RunRecorder) -> int:
     """Brings all workers to the last checkpoint; returns its step, 0 where there is none."""
     workers, state, line = recorder.model.workers, recorder.runner.state(), recorder.progress
     if workers.is_chief:
-        for text in recorder.checkpoints.restore_latest(state)[1]:
+        step, damaged = recorder.checkpoints.restore_latest(state)
+        for text in damaged:
             line.note(f"{text}; using the one before")
+        kept = recorder.checkpoints.restored.get("run")
+        check_checkpoint(recorder.checkpoints.path(step), kept, recorder.meta["run"])
     workers.from_chief(state)
     line.start = done = int(recorder.runner.step.numpy())
     recorder.length.resume(recorder.checkpoints.restored.get("length", {}), done)

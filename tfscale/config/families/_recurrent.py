@@ -144,6 +144,11 @@ class RecurrentConfig(SequentialConfig):
             yield tokens, units, rank
         yield tokens, (width if self.tie_embeddings else rank or units), self.vocabulary_size
 
+    def lookup_tables(self) -> list[tuple[int, int]]:
+        embedding = [] if self.tie_embeddings else [(self.vocabulary_size, self.embedding_dim)]
+        biases = [(self.bias_rows, self.gates * self.hidden_dim)] * self.num_layers
+        return embedding + (biases if self.bias_rows > 1 else [])
+
     def costs(self) -> Costs:
         return Costs(
             parameters=self.parameter_count(),

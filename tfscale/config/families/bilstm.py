@@ -68,6 +68,9 @@ class BiLSTMConfig(SequentialConfig):
         yield tokens, 2 * units, width
         yield tokens, width, self.vocabulary_size
 
+    def lookup_tables(self) -> list[tuple[int, int]]:
+        return [] if self.tie_embeddings else [(self.vocabulary_size, self.embedding_dim)]
+
     def costs(self) -> Costs:
         units = self.hidden_dim
         return Costs(

@@ -71,6 +71,9 @@ class NNLMConfig(NetworkConfig):
         yield tokens, self._window, self.hidden_dim
         yield tokens, self._output_width, self.vocabulary_size
 
+    def lookup_tables(self) -> list[tuple[int, int]]:
+        return [(self.vocabulary_size, self.embedding_dim)]
+
     def costs(self) -> Costs:
         return Costs(
             parameters=self.parameter_count(),

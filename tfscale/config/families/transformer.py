@@ -217,6 +217,11 @@ class TransformerConfig(AttentionConfig):
             yield from ((tokens, k, n) for k, n in forward)
         yield tokens, self.embedding_width, self.table_rows
 
+    def lookup_tables(self) -> list[tuple[int, int]]:
+        tables = [] if self.tie_embeddings else [(self.table_rows, self.embedding_width)]
+        learned = self.positions == "learned"
+        return tables + ([(self.sequence_length, self.hidden_dim)] if learned else [])
+
     def costs(self) -> Costs:
         d, f, rank = self.hidden_dim, self.feed_forward_width, self.feed_forward_rank
         inner, keys, wide = self._inner_width, self._keys_width, self._expanded_width

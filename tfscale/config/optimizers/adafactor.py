@@ -31,5 +31,6 @@ class Adafactor(OptimizerSpec):
 
     @classmethod
     def state_values(cls, model, options):
-        rows_and_columns = sum(k + n for _, k, n in model.matmul_shapes(1))
+        products = [(k, n) for _, k, n in model.matmul_shapes(1)]
+        rows_and_columns = sum(k + n for k, n in products + model.lookup_tables())
         return float(model.parameter_count() + rows_and_columns)
