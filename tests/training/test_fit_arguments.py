@@ -8,6 +8,7 @@ import tf_keras
 from tfscale.distribution.strategy import strategy
 from tfscale.errors import ConfigError
 from tfscale.training.language_model import LanguageModel
+from tfscale.training.model import Model
 
 V = 16
 layers = keras.layers
@@ -43,6 +44,7 @@ def language_model(**options):
         ({"loss": CrossEntropy(from_logits=True, reduction="sum")}, "received reduction='sum'"),
         ({"loss": CrossEntropy(from_logits=True, ignore_class=0)}, "ignore_class=0, a token id"),
         ({"nonsense": 1}, "^compile does not take nonsense$"),
+        ({"steps_per_execution": "auto"}, "from 1 on; received 'auto'"),
     ],
 )
 def test_compile_names_the_counterpart(options, message):
@@ -115,6 +117,29 @@ def test_weights_frozen_after_compile():
         model.fit(X, Y, verbose=0)
     model.compile("sgd", xla=False)
     model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("model_class", [LanguageModel, Model])
+def test_an_optimizer_goes_on_with_its_own_weights_alone(model_class):
+    """Keras takes one at compile, and fails in the first step with 20 lines."""
+    net = network()
+    loss, optimizer = CrossEntropy(from_logits=True), keras.optimizers.Adam()
+    net.layers[0].trainable = False
+    model = model_class(net)
+    model.compile(optimizer, loss, xla=False)
+    net.layers[1].trainable = False
+    net.layers[0].trainable = True
+    with pytest.raises(
+        ConfigError, match="no state for 'mine/embedding.*/embeddings' .* a new opt"
+    ):
+        model.compile(optimizer, loss, xla=False)
+    net.layers[0].trainable, net.layers[1].trainable = False, True
+    model.compile(optimizer, loss, xla=False)
+
+
+def test_steps_of_an_execution_are_a_number():
+    with pytest.raises(ConfigError, match="whole number of steps from 1 on; received 0"):
+        Model(network()).compile("sgd", "mse", steps_per_execution=0)
 
 
 def test_networks_that_no_step_can_update():

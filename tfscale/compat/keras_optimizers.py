@@ -1,6 +1,7 @@
 """Private names of Keras's optimizers."""
 
 import abc
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,14 @@ def learning_rate_of(
     `Optimizer.learning_rate` computes a schedule's value at the coming step, not the last one.
     """
     return optimizer._learning_rate
+
+
+def unknown_weights(
+    optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
+) -> list[keras.Variable]:
+    """Returns those of the weights that a built optimizer has no state for, and cannot update."""
+    known = optimizer._trainable_variables_indices
+    return [weight for weight in weights if optimizer._var_key(weight) not in known]
 
 
 def decays_weight(optimizer: keras.optimizers.Optimizer, weight: keras.Variable) -> bool:

@@ -23,7 +23,7 @@ from tfscale.training.language_evaluation import LanguageEvaluation
 from tfscale.training.model_xla import suits_xla
 from tfscale.training.stateful import StatefulStep, check_streams, evaluation_step
 from tfscale.training.step import TrainStep
-from tfscale.training.step_options import check_no_own_step
+from tfscale.training.step_options import check_no_own_step, check_steps_per_execution
 from tfscale.training.token_metrics import TokenMetrics
 from tfscale.training.xla import has_xla
 
@@ -91,6 +91,7 @@ class CompiledLanguageModel(LanguageEvaluation):
             "give metrics to compile, or take tfscale.Model for another loss",
         )
         check_loss(loss)
+        check_steps_per_execution(steps_per_execution)
         check_trainable(self.network, self.strategy)
         given = {name: value for name, value in options.items() if name in known}
         if isinstance(jit_compile, bool):

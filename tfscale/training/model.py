@@ -22,7 +22,11 @@ from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
 from tfscale.training.model_xla import model_uses_xla
-from tfscale.training.step_options import check_made_in_scope, check_no_own_step
+from tfscale.training.step_options import (
+    check_made_in_scope,
+    check_no_own_step,
+    check_steps_per_execution,
+)
 from tfscale.training.wrapped_model import WrappedModel
 
 
@@ -109,6 +113,7 @@ class Model(WrappedModel):
             ("train_step", *(("test_step", "predict_step") if several else ())),
             "override compute_loss and compute_metrics",
         )
+        check_steps_per_execution(steps_per_execution)
         check_made_in_scope(optimizer, self.strategy)
         if is_asynchronous(self.strategy):
             raise ConfigError(

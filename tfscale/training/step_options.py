@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale.compat.keras_trainer import KerasLoop
@@ -123,6 +124,18 @@ def check_no_own_step(model: KerasLoop, names: Sequence[str], instead: str) -> N
         raise ConfigError(
             f"{type(model).__name__} overrides {own[0]}, which would not be called: the step is"
             f" tfscale's own; {instead}"
+        )
+
+
+def check_steps_per_execution(steps: object) -> None:
+    """Refuses what is no number of steps; Keras would fail where it compares it, within `fit`.
+
+    Raises:
+        ConfigError: it is no whole number from 1 on.
+    """
+    if not isinstance(steps, int | np.integer) or steps < 1:
+        raise ConfigError(
+            f"steps_per_execution is a whole number of steps from 1 on; received {steps!r}"
         )
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfscale.compat.keras_optimizers import take_gradients_as_reduced
+from tfscale.compat.keras_optimizers import take_gradients_as_reduced, unknown_weights
 from tfscale.compat.tensorflow import outside_of_scopes
 from tfscale.config.step import CompileOptions
 from tfscale.errors import ConfigError
@@ -58,7 +58,8 @@ class StepState:
             `tfscale.compress.quantize_aware`.
 
     Raises:
-        ConfigError: the network has no trainable weights.
+        ConfigError: the network has no trainable weights, or weights that an optimizer, which has
+            trained others before, has no state for.
     """
 
     def __init__(
@@ -87,6 +88,12 @@ class StepState:
         self.loss_scale = LossScale(network)
         if not optimizer.built:
             optimizer.build(self.weights)
+        elif unknown := unknown_weights(optimizer, self.weights):
+            raise ConfigError(
+                f"optimizer {optimizer.name!r} has trained other weights, and has no state for"
+                f" {unknown[0].path!r} (a layer was added or unfrozen since, or it is another"
+                " model's); give compile a new optimizer"
+            )
         take_gradients_as_reduced(optimizer)
         self.overflows = replicated(0, tf.int64)
         self.first_bad_step = replicated(-1, tf.int64)
