@@ -1,5 +1,6 @@
 """Chat templates in bundles: LiteRT-LM makes of a chat what transformers makes of it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from tests.gpt2 import gpt2
 from tests.text.theirs import HUGGING_FACE
 from tfscale.config import ExportConfig
 from tfscale.device.bundle import BundleModel
+from tfscale.errors import PromptError
 from tfscale.exporting.chat_template import PLAIN_TEXT, bundle_template, misread
 from tfscale.exporting.export import export_run
 from tfscale.exporting.litertlm import build_bundle
@@ -84,6 +86,15 @@ def test_a_template_is_taken_where_both_read_it_alike(template, message, file, t
     build_bundle(file, tokenizer, 64, bundle, bundle_template(tokenizer))
     found = misread(tokenizer, BundleModel(bundle))
     assert message in found and bool(message) == bool(found), found
+
+
+def test_an_empty_prompt_without_a_start_token(file, tmp_path):
+    tokenizer = tokenizer_with(tmp_path / "given", None)
+    special = dataclasses.replace(tokenizer.special, in_prompts=False, start_id=None)
+    bundle = str(tmp_path / "model.litertlm")
+    build_bundle(file, tokenizer.with_special(special), 64, bundle)
+    with pytest.raises(PromptError, match="prompt is empty and the model has no start token"):
+        BundleModel(bundle).generate("")
 
 
 def test_prompts_of_a_chat_by_hand(file, tmp_path):

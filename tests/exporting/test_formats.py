@@ -110,9 +110,20 @@ def test_generate_by_the_command(bundle, capsys):
         tfscale.device.load(str(folder))
         .generate("the", 12, SamplingConfig(temperature=2.0, seed=s))
         .text
-        for s in (1, 1, 2)
+        for s in (1, 1, 2, 0)
     ]
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == drawn[1] != drawn[2] and drawn[1] != drawn[3]
+
+
+def test_whole_numbers_beyond_those_of_the_runtime(bundle):
+    model = tfscale.device.load(str(bundle[2]))
+    expected = [model.generate("the", 70).text]
+    assert [model.generate("the", 2**40).text] == expected
+    drawn = [
+        model.generate("the", 12, SamplingConfig(temperature=2.0, top_k=k)).text
+        for k in (0, 2**31, 2**40)
+    ]
+    assert len(set(drawn)) == 1
 
 
 def test_what_a_bundle_cannot_do(bundle, capsys):

@@ -27,6 +27,28 @@ def test_top_k():
     assert allowed(top_k=99) == pytest.approx(allowed(top_k=0))
 
 
+@pytest.mark.parametrize("top_k", [4, 5, 99])
+def test_top_k_that_leaves_no_token_out_draws_as_none_does(top_k):
+    draws = [
+        [
+            next_token(
+                LOGITS, SamplingConfig(temperature=1.0, top_k=k), [], np.random.default_rng(n)
+            )
+            for n in range(20)
+        ]
+        for k in (0, top_k)
+    ]
+    assert draws[0] == draws[1]
+    # By the ids' order: 0.3 of token 0, 0.05 of 1, 0.5 of 2, 0.15 of 3.
+    places = [np.random.default_rng(n).random() for n in range(20)]
+    assert draws[0] == [int(np.searchsorted([0.3, 0.35, 0.85, 1], place)) for place in places]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 5e-324])
+def test_a_tiny_temperature_is_greedy(temperature):
+    assert allowed(temperature=temperature) == {0: 0, 1: 0, 2: 1, 3: 0}
+
+
 def test_top_p_takes_the_fewest_tokens_that_reach_p():
     assert allowed(top_p=0.01) == {2: 1.0}
     assert allowed(top_p=0.5) == {2: 1.0}

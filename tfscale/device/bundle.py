@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from litert_lm_builder.runtime.proto.llm_metadata_pb2 import LlmMetadata
 
 MAGIC = b"LITERTLM"
+_ALL = 1_000_000
+"""More tokens than any vocabulary has."""
+_SEEDS = 2**31 - 1
+"""Seeds from 1 on of its generator, below."""
 _AS_IT_IS = Cleaner()
 _UNDESCRIBED = Description(format_version=0)
 
@@ -120,22 +124,30 @@ class BundleModel(ExportedModel):
             )
         greedy = sampling.temperature == 0
         config = self._api.SamplerConfig(
-            top_k=1 if greedy else sampling.top_k or 1_000_000,
+            # Its whole numbers have 32 bits.
+            top_k=1 if greedy else min(sampling.top_k or _ALL, _ALL),
             top_p=0.0 if greedy else sampling.top_p,
             temperature=1.0 if greedy else sampling.temperature,
-            seed=sampling.seed,
+            # Its generator begins with 0 as with 1.
+            seed=sampling.seed % (_SEEDS - 1) + 1,
         )
         prompt = self._cleaner.beginning(prompt)
         ids = self.tokenize(prompt)
         self._check_special(prompt, ids, parse_special)
         prompt_tokens = len(ids) + len(self._start)
+        if not prompt_tokens:
+            raise PromptError(
+                "the prompt is empty and the model has no start token, so that LiteRT-LM has none"
+                " to read; give a text, or the .tflite file"
+            )
         if prompt_tokens >= self.context_length:
             raise PromptError(
                 f"the prompt has {len(ids)} tokens; the model's context of {self.context_length}"
                 f" takes at most {self.context_length - 1 - len(self._start)} here"
             )
         with self._lock:
-            pieces, drawn, rate = self._complete(prompt, config, max_tokens, on_text)
+            most = min(max_tokens, self.context_length)
+            pieces, drawn, rate = self._complete(prompt, config, most, on_text)
         full = prompt_tokens + drawn >= self.context_length
         ended = "length" if drawn >= max_tokens else "context" if full else "end"
         return Generation("".join(pieces), prompt_tokens, [], rate if drawn else None, ended, drawn)

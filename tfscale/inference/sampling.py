@@ -41,8 +41,11 @@ def candidates(logits: np.ndarray, config: SamplingConfig) -> tuple[np.ndarray, 
         Ids and probabilities (sum 1). Of equally likely tokens the lower id counts as the more
         likely one.
     """
-    scaled = (logits - logits.max()) / config.temperature
-    ids = most_likely(scaled, config.top_k) if config.top_k else np.arange(len(scaled))
+    with np.errstate(over="ignore"):  # A tiny temperature leaves the likeliest tokens alone.
+        scaled = (logits - logits.max()) / config.temperature
+    # A number that leaves no token out draws the same as none, so the order is the same.
+    chosen = 0 < config.top_k < len(scaled)
+    ids = most_likely(scaled, config.top_k) if chosen else np.arange(len(scaled))
     weights = np.exp(scaled[ids])
     weights /= weights.sum()
     if config.top_p < 1:
