@@ -122,6 +122,33 @@ def test_logits_are_those_of_transformers(kind, changes, tmp_path):
         as_earlier_versions_wrote(tmp_path / "config.json")
 
 
+def test_the_text_of_a_gemma_3_that_sees_pictures(tmp_path):
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = {**SIZES, **GEMMA_2, "num_hidden_layers": 7}
+    pictures = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision = {**pictures, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    model = Gemma3ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape) * 0.3)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    described = json.loads(path.read_text())
+    # Published files name what differs from the defaults alone.
+    for name in ("model_type", "layer_types", "rms_norm_eps", "rope_parameters", "attention_bias"):
+        del described["text_config"][name]
+    path.write_text(json.dumps(described))
+    ids = np.random.default_rng(3).integers(0, 60, (2, 40))
+    with torch.no_grad():
+        expected = model(torch.tensor(ids)).logits.numpy()
+    found = np.asarray(from_hub_folder(str(tmp_path), sequence_length=64)(ids.astype(np.int32)))
+    assert np.abs(found - expected).max() <= 1e-4 * np.std(expected)
+
+
 def smollm2(documents):
     """Digits stand alone, which keras-hub's Llama does not know."""
     steps = [

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tfscale.errors import ConfigError
-from tfscale.models.hub import backbone_of, from_keras_hub
+from tfscale.models.hub import backbone_of, from_keras_hub, preset_message
 from tfscale.models.hub_folder import unread_options
 
 SIZES = {
@@ -110,6 +110,11 @@ REFUSED = [
     ("llama", {"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000"),
     ("llama", {"rms_norm_eps": -1}, "rms_norm_eps=-1 in a llama; expected a number above 0"),
     ("llama", {"quantization_config": {"quant_method": "gptq"}}, "rounded already"),
+    ("llama", {"compression_config": {"format": "int-quantized"}}, "rounded already"),
+    ("llama", {"is_causal": False}, "is_causal=false in a llama; expected true"),
+    ("gemma3", {"text_config": {"head_dim": 4, "is_causal": False}}, "is_causal=false in a gemma3"),
+    ("gemma3", {"text_config": {"tie_word_embeddings": False}}, "tie_word_embeddings=false"),
+    ("gemma3", {"text_config": [2]}, "expected an object"),
     ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}, "layer_types="),
     ("gemma2", {"head_dim": 4, "layer_types": ["full_attention", "sliding_attention"]}, "layer_t"),
     ("gemma2", {"head_dim": 4, "hidden_activation": "silu"}, "hidden_activation"),
@@ -157,6 +162,73 @@ def test_what_keras_hub_cannot_do_is_refused_for_its_backbones(kind, changes, sa
     (tmp_path / "config.json").write_text(json.dumps({**SIZES, "model_type": kind, **changes}))
     with pytest.raises(ConfigError, match=says):
         backbone_of(str(tmp_path))
+
+
+def gemma_3(folder, prefixes, config):
+    """Writes weights of a small Gemma 3 under prefixes of its tensors and of its table."""
+    sizes = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6}
+    text = {**sizes, **heads, "query_pre_attn_scalar": 6, "sliding_window": 5}
+    shapes = {"embed_tokens.weight": (40, 16), "norm.weight": (16,)}
+    norms = ("input", "post_attention", "pre_feedforward", "post_feedforward")
+    for layer in range(2):
+        attention = {"q_proj": (24, 16), "k_proj": (12, 16), "v_proj": (12, 16), "o_proj": (16, 24)}
+        attention |= {"q_norm": (6,), "k_norm": (6,)}
+        block = {f"self_attn.{name}.weight": shape for name, shape in attention.items()}
+        block |= {f"{name}_layernorm.weight": (16,) for name in norms}
+        block |= {f"mlp.{name}_proj.weight": (20, 16) for name in ("gate", "up")}
+        block |= {"mlp.down_proj.weight": (16, 20)}
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in block.items()}
+    rng = np.random.default_rng(2)
+    stem, head = prefixes
+    weights = {f"{stem}{n}": rng.normal(0, 0.3, s).astype(np.float32) for n, s in shapes.items()}
+    if head:
+        weights[f"{head}lm_head.weight"] = weights[f"{stem}embed_tokens.weight"].copy()
+        pictures = head.removesuffix("language_model.")
+        weights[f"{pictures}vision_tower.a.weight"] = np.ones(3, np.float32)
+        weights["multi_modal_projector.b"] = np.ones(3, np.float32)
+    folder.mkdir()
+    save_file(weights, str(folder / "model.safetensors"))
+    (folder / "config.json").write_text(json.dumps(config(text)))
+    return from_keras_hub(str(folder), sequence_length=12)
+
+
+def test_the_part_of_a_gemma_3_that_writes_text(tmp_path):
+    alone = gemma_3(
+        tmp_path / "a", ("model.", ""), lambda text: {"model_type": "gemma3_text", **text}
+    )
+    ids = np.arange(12, dtype=np.int32)[None]
+    whole = {"model_type": "gemma3", "vision_config": {"hidden_size": 8}}
+    forms = {"language_model.model.": "language_model.", "model.language_model.": "model."}
+    for number, prefixes in enumerate(forms.items()):
+        named = (prefixes[0], prefixes[1] if number == 0 else "")
+        found = gemma_3(tmp_path / str(number), named, lambda text: {**whole, "text_config": text})
+        assert found.config == alone.config
+        np.testing.assert_array_equal(found(ids), alone(ids))
+
+
+def test_an_architecture_of_others_gets_the_list_and_the_way(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "olmo2"}))
+    message = preset_message(str(tmp_path), ValueError("no converter.\nIn two lines"))
+    assert (
+        "the architecture olmo2, which is not one that tfscale imports: Gemma 1 and 2; " in message
+    )
+    assert "(no converter); a CausalLM that it loads is exported by tfscale.export_keras" in message
+
+
+def test_what_is_no_whole_model_is_one_line(tmp_path):
+    folder, _ = folder_of(tmp_path / "adapter", "llama")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="adapter_config.json: it holds an adapter"):
+        from_keras_hub(folder)
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="give one of its snapshots, such as .*c0ffee"):
+        from_keras_hub(str(tmp_path / "models--a--b"))
+    folder, _ = folder_of(tmp_path / "pickled", "llama")
+    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"pytorch_model.bin, which can run code, is not: save"):
+        from_keras_hub(folder)
 
 
 def test_half_of_the_files_are_one_line(tmp_path):

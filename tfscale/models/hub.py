@@ -22,6 +22,7 @@ from tfscale.config import Precision, TransformerConfig
 from tfscale.config.gpt2_parts import GPT2_PARTS
 from tfscale.errors import ConfigError
 from tfscale.files.scratch import scratch_folder, scratch_writes
+from tfscale.models.hub_fields import read_fields
 from tfscale.models.hub_folder import unread_options
 from tfscale.models.hub_loading import from_hub_folder, is_hub_folder
 from tfscale.models.hub_reader import HubReader
@@ -132,11 +133,15 @@ def _reader_of(backbone: keras.Model) -> type[HubReader]:
         for reader in readers:
             if kind.__name__ in reader.backbones:
                 return reader
-    known = "; ".join(reader.summary for reader in readers)
     raise ConfigError(
-        f"{type(backbone).__name__} is not an architecture that tfscale imports: {known}. As it is,"
-        " its CausalLM is exported by tfscale.export_keras to a file that generates"
+        f"{type(backbone).__name__} is not an architecture that tfscale imports: {_known()}. As it"
+        " is, its CausalLM is exported by tfscale.export_keras to a file that generates"
     )
+
+
+def _known() -> str:
+    readers: list[type[HubReader]] = list(HUB_READERS)
+    return "; ".join(reader.summary for reader in readers)
 
 
 def _in_float32(backbone: keras.Model) -> keras.Model:
@@ -186,6 +191,13 @@ def preset_message(source: str, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     # Its list of what would be right begins below the line.
     reason = reason.rsplit(". ", 1)[0] if reason.endswith(":") else reason.rstrip(".")
+    described = read_fields(source)
+    if described is not None:
+        return (
+            f"{described.path} describes the architecture {described.kind}, which is not one that"
+            f" tfscale imports: {_known()}. keras-hub does not load it either ({reason}); a"
+            " CausalLM that it loads is exported by tfscale.export_keras to a file that generates"
+        )
     return (
         f"{source} is not a preset of keras-hub on this disk ({reason}); give the folder of one."
         " Where there is a network:"

@@ -17,6 +17,8 @@ from tfscale.files.paths import read_json
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_PICKLED = "pytorch_model.bin"
+_ANEW = "save it anew by save_pretrained of transformers 5"
 _TYPES = ("F64", "F32", "F16", "BF16")
 """Types of numbers that are read."""
 _PART = 1 << 22
@@ -61,9 +63,12 @@ class HubCheckpoint(contextlib.ExitStack):
 
         path = os.path.join(self.folder, name)
         if not os.path.isfile(path):
+            pickled = os.path.exists(os.path.join(self.folder, _PICKLED))
+            pickled = pickled or os.path.exists(os.path.join(self.folder, f"{_PICKLED}.index.json"))
             raise ConfigError(
                 f"{self.folder} has no {name}; the weights of a Hugging Face folder are read from"
                 f" {FILE}, or from the files that {INDEX} names"
+                + (f"; {_PICKLED}, which can run code, is not: {_ANEW}" if pickled else "")
             )
         try:
             file = self.enter_context(safe_open(path, framework="np"))

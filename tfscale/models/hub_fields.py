@@ -19,6 +19,8 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 _NEEDED = object()
 _LARGEST = 1 << 31
 """Whole numbers are below; every size that a model can have is."""
+_ROUNDED = ("quantization_config", "compression_config")
+"""Entries of a model whose weights are rounded; the second is the first one's earlier name."""
 _LLAMA_3 = {
     "low_freq_factor": "rope_low_frequency_factor",
     "high_freq_factor": "rope_high_frequency_factor",
@@ -33,15 +35,19 @@ class HubFields:
         content: the object.
         path: of the file, for messages.
         kind: the type of model, for messages.
+        inside: whether the model is a part of the folder's, with others such as one of pictures.
 
     Attributes:
         content: the object.
         path: of the file.
         kind: the type of model.
+        inside: whether the model is a part of the folder's.
     """
 
-    def __init__(self, content: Mapping[str, JsonValue], path: str, kind: str):
-        self.content, self.path, self.kind = content, path, kind
+    def __init__(
+        self, content: Mapping[str, JsonValue], path: str, kind: str, inside: bool = False
+    ):
+        self.content, self.path, self.kind, self.inside = content, path, kind, inside
 
     def get(self, name: str, default: object = None) -> JsonValue:
         """Returns an entry as it is; `default` where there is none."""
@@ -107,6 +113,10 @@ class HubFields:
     def of(self, content: Mapping[str, JsonValue]) -> "HubFields":
         """Returns other entries of the same file."""
         return HubFields(content, self.path, self.kind)
+
+    def check_causal(self) -> None:
+        """Refuses a model whose tokens see those after them, as some do that make vectors."""
+        self.expect("is_causal", (True,), True)
 
     def _object(self, name: str) -> Mapping[str, JsonValue]:
         value = self.content.get(name)
@@ -235,12 +245,14 @@ def read_fields(folder: str) -> HubFields | None:
     content = read_json(path, "the model's config") if os.path.isfile(path) else None
     if not isinstance(content, dict) or "model_type" not in content:
         return None
+    for name in _ROUNDED:
+        if content.get(name) is not None:
+            raise ConfigError(
+                f"{path} has a {name}: its weights are rounded already; weights in float32,"
+                " float16 or bfloat16 are read, which a model is published with too"
+            )
     fields = HubFields(content, path, str(content["model_type"]))
-    if content.get("quantization_config") is not None:
-        raise ConfigError(
-            f"{path} has a quantization_config: its weights are rounded already; weights in"
-            " float32, float16 or bfloat16 are read, which a model is published with too"
-        )
+    fields.check_causal()
     return fields
 
 

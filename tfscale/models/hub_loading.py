@@ -6,6 +6,7 @@ tensor of the files: nothing is passed over. Weights are read one at a time into
 Shapes: D inputs of a matrix, F outputs, V rows of a table.
 """
 
+import dataclasses
 import math
 import re
 from collections import defaultdict
@@ -33,7 +34,14 @@ _MOST_LAYERS = 4096
 _TABLES = ("embed_tokens.weight", "wte.weight", "lm_head.weight")
 """Names of tensors with a row for each token."""
 _POSITIONS = "wpe.weight"
-_HEAD = "lm_head.weight"
+_HEADS = {False: ("lm_head.weight",), True: ("language_model.lm_head.weight", "lm_head.weight")}
+"""Names of the output table: of a model alone, and of the part of one that writes text."""
+_ALONE = (("^", ""), (r"^(model|transformer)\.", ""))
+_INSIDE = (("^", "language_model."), (r"^model\.", "model.language_model."))
+"""Changes of tensors' names, by a regular expression and what is put in: with and without that of
+the whole model; and before and from version 4.52 of transformers on."""
+_OTHER_PARTS = r"^(model\.)?(vision_tower|multi_modal_projector)\."
+"""Names of tensors of the parts that see pictures."""
 
 
 def is_hub_folder(source: object) -> bool:
@@ -42,12 +50,22 @@ def is_hub_folder(source: object) -> bool:
     Raises:
         ConfigError: the weights of the folder are stored in a way that is not read.
     """
-    fields = read_fields(source) if isinstance(source, str) else None
+    fields = _described(source) if isinstance(source, str) else None
     return fields is not None and fields.kind in HUB_WRITERS
 
 
-def _fields(folder: str) -> HubFields:
+def _described(folder: str) -> HubFields | None:
+    """Returns the entries of a folder's model, or of the part of it that writes text."""
     fields = read_fields(folder)
+    if fields is None or fields.kind in HUB_WRITERS:
+        return fields
+    writers: list[type[HubWriter]] = list(HUB_WRITERS)
+    around = (writer for writer in writers if writer.inside == fields.kind)
+    return next((writer.text_part(fields) for writer in around), fields)
+
+
+def _fields(folder: str) -> HubFields:
+    fields = _described(folder)
     if fields is None:
         raise ConfigError(f"{folder} is no Hugging Face folder: it has no config.json of a model")
     return fields
@@ -99,7 +117,7 @@ def from_hub_folder(
             )
         with weights_from_files():
             network = TransformerLM(config, precision=precision)
-            tensors = _named(writer.tensors(network), checkpoint)
+            tensors = _named(writer.tensors(network), checkpoint, fields.inside)
             _check(fields, writer, tensors, checkpoint)
             _read(tensors, checkpoint)
     give_memory_back()
@@ -131,18 +149,20 @@ def _config(
     return TransformerConfig(vocabulary_size=vocabulary_size, sequence_length=length, **options)
 
 
-def _named(tensors: Iterable[HubTensor], checkpoint: HubCheckpoint) -> list[HubTensor]:
-    """Returns tensors under the names of the files, which may lack that of the whole model."""
+def _named(
+    tensors: Iterable[HubTensor], checkpoint: HubCheckpoint, inside: bool
+) -> list[HubTensor]:
+    """Returns tensors under the names of the files.
+
+    They may lack that of the whole model, and those of a part have one more, in two ways.
+    """
     whole = list(tensors)
-    if whole[0].name in checkpoint.shapes:
-        return whole
-    bare = [
-        HubTensor(tensor.name.partition(".")[2], tensor.shape, tensor.read, tensor.place)
-        if tensor.name != _HEAD
-        else tensor
-        for tensor in whole
+    changes = _INSIDE if inside else _ALONE
+    names = [[re.sub(find, put, tensor.name) for tensor in whole] for find, put in changes]
+    chosen = next((own for own in names if own[0] in checkpoint.shapes), names[0])
+    return [
+        dataclasses.replace(tensor, name=name) for tensor, name in zip(whole, chosen, strict=True)
     ]
-    return bare if bare[0].name in checkpoint.shapes else whole
 
 
 def _check(
@@ -164,10 +184,12 @@ def _check(
                 f"{folder} has {tensor.name} in the shape {list(found)}; config.json says"
                 f" {list(shape)}"
             )
-    if _HEAD in shapes and tensors[0].name.endswith(_TABLES):
-        _check_tied(checkpoint, tensors[0].name)
-        del shapes[_HEAD]
-    if others := [name for name in shapes if not re.search(writer.unread, name)]:
+    heads = [name for name in _HEADS[fields.inside] if name in shapes]
+    if heads and tensors[0].name.endswith(_TABLES):
+        _check_tied(checkpoint, heads[0], tensors[0].name)
+        del shapes[heads[0]]
+    unread = f"{writer.unread}|{_OTHER_PARTS}" if fields.inside else writer.unread
+    if others := [name for name in shapes if not re.search(unread, name)]:
         more = f" and {len(others) - 1} more" if others[1:] else ""
         raise ConfigError(
             f"{folder} has tensors that its {writer.name} does not have by config.json:"
@@ -175,12 +197,12 @@ def _check(
         )
 
 
-def _check_tied(checkpoint: HubCheckpoint, embedding: str) -> None:
+def _check_tied(checkpoint: HubCheckpoint, head: str, embedding: str) -> None:
     """Refuses an output table that is not the embedding, with which it is said to be one."""
-    equal = checkpoint.shapes[_HEAD] == checkpoint.shapes[embedding]
-    if not equal or not checkpoint.same(_HEAD, embedding):
+    equal = checkpoint.shapes[head] == checkpoint.shapes[embedding]
+    if not equal or not checkpoint.same(head, embedding):
         raise ConfigError(
-            f"{checkpoint.folder} has {_HEAD} with other numbers than {embedding}, and config.json"
+            f"{checkpoint.folder} has {head} with other numbers than {embedding}, and config.json"
             " says by tie_word_embeddings that they are one"
         )
 

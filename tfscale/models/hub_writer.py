@@ -8,13 +8,14 @@ Shapes: D hidden_dim, F feed_forward_dim, H query heads, G key-value heads, K wi
 
 import abc
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from keras.layers import Layer
 
 from tfscale.config import TransformerConfig
 from tfscale.errors import ConfigError
-from tfscale.files.json_text import JsonObject
+from tfscale.files.json_text import JsonObject, JsonValue
 from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import Allowed, obstacles, scaling_of
 from tfscale.models.hub_tensor import HubTensor, bias, table, turned, vector
@@ -46,6 +47,9 @@ class HubWriter(abc.ABC):
         base: of rotary positions, where config.json names none.
         epsilon: of norms, likewise.
         unread: regular expression of names of tensors that are no weights.
+        inside: `model_type` of a model that has one of this architecture as the part that writes
+            text, described by its `text_config`; empty where there is none.
+        omitted: what such a `text_config` means where it has no entry.
     """
 
     name: ClassVar[str]
@@ -62,6 +66,8 @@ class HubWriter(abc.ABC):
     base: ClassVar[float] = 10_000.0
     epsilon: ClassVar[float] = 1e-6
     unread: ClassVar[str] = r"rotary_emb\.inv_freq$"
+    inside: ClassVar[str] = ""
+    omitted: ClassVar[Mapping[str, JsonValue]] = MappingProxyType({})
 
     @classmethod
     def enter_registry(cls) -> None:
@@ -84,6 +90,20 @@ class HubWriter(abc.ABC):
         Its readers leave some options of config.json unread.
         """
         return True
+
+    @classmethod
+    def text_part(cls, fields: HubFields) -> HubFields:
+        """Returns the entries of the part that writes text.
+
+        Raises:
+            ConfigError: both name `tie_word_embeddings`, and not alike.
+        """
+        tied = fields.flag("tie_word_embeddings", cls.tied)
+        text = fields.inner("text_config").content
+        part = HubFields({**cls.omitted, **text}, fields.path, cls.name, inside=True)
+        part.expect("tie_word_embeddings", (tied,), tied)
+        part.check_causal()
+        return HubFields({**part.content, "tie_word_embeddings": tied}, part.path, cls.name, True)
 
     def describe(self, config: TransformerConfig) -> JsonObject:
         """Returns the content of config.json but for the tokens and the type of the numbers."""

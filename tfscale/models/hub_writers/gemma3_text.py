@@ -2,10 +2,11 @@
 two bases of rotary positions."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from tfscale.config import TransformerConfig
-from tfscale.files.json_text import JsonObject
+from tfscale.files.json_text import JsonObject, JsonValue
 from tfscale.models.hub_fields import FULL, SLIDING, HubFields
 from tfscale.models.hub_parts import Allowed, parts_of, scaling_of
 from tfscale.models.hub_tensor import HubTensor
@@ -37,12 +38,26 @@ def _positions(fields: HubFields, windowed: bool) -> JsonObject:
 
 @register
 class Gemma3(Gemma2):
-    """Writes `Gemma3ForCausalLM`."""
+    """Writes `Gemma3ForCausalLM`; reads that part of `Gemma3ForConditionalGeneration` too."""
 
     name = "gemma3_text"
     summary = "Gemma 3 (text)"
     architecture = "Gemma3ForCausalLM"
     divided = True
+    inside = "gemma3"
+    # Those of transformers' Gemma3TextConfig: the published files of 4 B and more leave them out.
+    omitted: ClassVar[Mapping[str, JsonValue]] = MappingProxyType(
+        {
+            "vocab_size": 262_208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "max_position_embeddings": 131_072,
+        }
+    )
     parts: ClassVar[Mapping[str, Allowed]] = {
         **Gemma2.parts,
         "query_key_norm": (True,),
