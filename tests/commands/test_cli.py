@@ -804,6 +804,10 @@ def test_other_ways_to_ask_for_help(words, capsys):
     with pytest.raises(SystemExit):
         cli.main(words)
     assert capsys.readouterr().out.startswith("Usage: tfscale train [CONFIG.yaml] [options]")
+    with pytest.raises(SystemExit):
+        cli.main(["trim", "-h"])
+    usage = "Usage: tfscale trim RUN_DIR --text TEXT ... --output OUTPUT [options]\n"
+    assert capsys.readouterr().out.startswith(usage)
     assert cli.main(["help"]) == 0
     assert capsys.readouterr().out == cli.usage() + "\n"
 

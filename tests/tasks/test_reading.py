@@ -98,6 +98,7 @@ def test_answers(tmp_path):
             "line 2: there is no 'text'; it has txt",
         ),
         ("a.jsonl", '{"text": "a"}', "classify", "line 1: there is no 'label'"),
+        ("a.jsonl", '{"text": "a", "label": null}', "classify", "line 1: 'label' is null; every"),
         ("a.jsonl", '{"text": " ", "label": "x"}', "classify", "line 1: text is empty"),
         ("a.jsonl", '{"text": "a", "label": " "}', "classify", "line 1: the label is empty"),
         ("a.jsonl", '{"text": "a", "label": ["x", "y"]}', "classify", "give --labels-separator"),

@@ -31,8 +31,8 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="embed",
-    description="A vector for each text, from the hidden states of a run or of a file that was"
-    " exported with --embedding true.",
+    description="Writes a vector for each text, from the hidden states of a run or of a file that"
+    " was exported with --embedding true.",
     takes=(
         TARGET,
         Option(

@@ -80,8 +80,8 @@ def show_choices(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="evaluate",
-    description="Perplexity and bits per byte of a run or of an exported file, or its accuracy in"
-    " multiple choice.",
+    description="Computes perplexity and bits per byte of a run or of an exported file, or its"
+    " accuracy in multiple choice.",
     takes=(
         TARGET,
         Option(

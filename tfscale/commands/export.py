@@ -43,8 +43,8 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="export",
-    description="A trained run to a file for LiteRT, LiteRT-LM or TensorFlow that is proven to"
-    " compute the same.",
+    description="Writes a trained run as a file for LiteRT, LiteRT-LM, TensorFlow or other"
+    " programs, and checks that it computes the same.",
     takes=(
         Word("run_dir", "RUN_DIR", "Folder that tfscale train or finetune wrote."),
         ExportConfig,

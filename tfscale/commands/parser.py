@@ -49,7 +49,7 @@ class HelpFormatter(DefaultHelpFormatter):
             if not action.option_strings:
                 words.append(f"[{name}]" if action.nargs == "?" else str(name))
             elif action.required:
-                words.append(f"{shown(action.dest)} {str(name).upper()}")
+                words.append(self._format_action_invocation(action))
         return f"Usage: {' '.join(words)} [options]\n\n"
 
     def _format_action_invocation(self, action: argparse.Action) -> str:

@@ -25,8 +25,8 @@ def show(result: JsonObject) -> None:
 COMMAND = Command(
     name="predict",
     description=(
-        "Predicts by a folder of tfscale finetune, by its exported file, or by that of a text"
-        " classifier of your own (tfscale.export_keras with texts)."
+        "Predicts labels, tags, answers or texts with a folder of tfscale finetune, with its"
+        " exported file, or with a text classifier of your own that tfscale.export_keras wrote."
     ),
     takes=(
         Word("target", "TASK_DIR|FILE.tflite", "A folder of tfscale finetune, or its export."),

@@ -92,7 +92,7 @@ def _changes(counts: dict[str, int]) -> Iterator[list[str]]:
 
 COMMAND = Command(
     name="prepare",
-    description="Text to a tokenizer, checked token shards and a manifest.",
+    description="Makes a tokenizer, checked token shards and a manifest of text.",
     takes=(PrepareConfig,),
     run=run,
     show=show,

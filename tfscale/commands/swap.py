@@ -41,7 +41,8 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="swap",
-    description="Log-likelihood ratios of texts with one word of a pair instead of the other.",
+    description="Computes how much likelier a model finds texts with one word of a pair than with"
+    " the other (log-likelihood ratios).",
     takes=(TARGET, SwapConfig),
     run=run,
     show=show,

@@ -26,9 +26,9 @@ def show(result: JsonObject) -> None:
 
 COMMAND = Command(
     name="trim",
-    description="Takes tokens that a sample of the text in question never has out of a run's"
-    " SentencePiece (unigram) tokenizer and its tables. Every text still has ids. The new run"
-    " evaluates and exports as it is; to train it on, prepare data with its tokenizer (tfscale"
+    description="Removes the tokens that a sample of text does not have from a run's SentencePiece"
+    " (unigram) tokenizer and from its embedding tables. Any text can still be encoded. The new run"
+    " can be evaluated and exported; to train it further, prepare data with its tokenizer (tfscale"
     " prepare --tokenizer-from).",
     takes=(
         RUN_DIR,

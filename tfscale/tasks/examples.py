@@ -151,7 +151,9 @@ def field_of(row: Mapping[str, object], name: str, where: str) -> object:
         DataError: it is missing or null; the message begins with `where`.
     """
     value = field_value(row, name)
-    if value is MISSING or value is None:
+    if value is None:
+        raise DataError(f"{where}: {name!r} is null; every example needs a value")
+    if value is MISSING:
         raise DataError(
             f"{where}: there is no {name!r}; it has {', '.join(field_names(row))} (--text-field and"
             " --label-field name them)"
