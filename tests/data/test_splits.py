@@ -1,6 +1,13 @@
 import pytest
 
-from tfscale.data.splits import Borders, HoldOut, document_digest, split_hash
+from tfscale.data.splits import (
+    Borders,
+    HoldOut,
+    document_digest,
+    document_digests,
+    split_hash,
+    split_hashes,
+)
 from tfscale.errors import DataError
 
 
@@ -16,6 +23,10 @@ def split(documents, seed=0, **fractions):
 def test_the_digest_is_pinned():
     assert document_digest(b"document", 0).hex() == "05fcc20859eac3aea66ffd00f9e8ff7d"
     assert document_digest(b"document", 1).hex() != document_digest(b"document", 0).hex()
+    several = document_digests([b"document", b"", b"another"], 0)
+    assert [digest.hex()[:4] for digest in several[:1]] == ["05fc"]
+    assert split_hashes(several).tolist() == [split_hash(digest) for digest in several]
+    assert split_hashes([]).tolist() == []
     assert split_hash(bytes(range(16))) == 0x0706050403020100
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tfscale.data.manifest import token_dtype
 from tfscale.data.splits import SPLITS, Borders, Part
-from tfscale.data.spool import SpoolWriter
+from tfscale.data.spool import Documents, SpoolWriter
 from tfscale.data.tokenizing import BatchEncoder, _Encoding, encode_batches
 from tfscale.data.workers import Worker
 from tfscale.errors import TfscaleError
@@ -49,6 +49,36 @@ def test_a_spool_gives_back_its_documents(spool):
     assert batches[1].start == batches[0].end
     assert batches[1].end == os.path.getsize(spool.path)
     assert sum(batch.text_bytes for batch in batches) == len("".join(documents).encode())
+
+
+def test_a_spool_is_the_same_by_one_document_or_many_at_a_time(tmp_path):
+    texts = ["é" * (number % 300) + "a" for number in range(8_000)]
+    # A piece of it is larger than a batch, and batches end before and after it.
+    texts[3_000] = "word " * 20_000 + "x" * 1_200_000 + " end" * 30_000
+    places = np.arange(len(texts), dtype=np.uint64) * np.uint64(2**40)
+    one, many = (SpoolWriter(str(tmp_path / name)) for name in ("one", "many"))
+    with one, many:
+        for text, place in zip(texts, places.tolist(), strict=True):
+            one.add(text, place)
+        for start in range(0, len(texts), 2_500):
+            some = slice(start, start + 2_500)
+            contents = [text.encode() for text in texts[some]]
+            many.add_all(Documents(texts[some], contents, places[some]))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
+    spool = many.spool(BORDERS)
+    assert spool.batches == one.spool(BORDERS).batches
+    assert len(spool.batches) > 2
+    pieces = list(spool.all_pieces())
+    assert "".join(piece.text for piece in pieces) == "".join(texts)
+    # By hand: a batch ends with the piece by which text and rows, 16 bytes each, pass 1 MiB.
+    weights = [len(piece.text.encode()) + 16 for piece in pieces]
+    ends, weight = [], 0
+    for number, each in enumerate(weights, 1):
+        weight += each
+        if weight > 1 << 20 or number == len(weights):
+            ends.append(number)
+            weight = 0
+    assert np.cumsum([batch.pieces for batch in spool.batches]).tolist() == ends
 
 
 def test_an_empty_spool(tmp_path):

@@ -1,11 +1,16 @@
 import gzip
+import io
+import itertools
 import os
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tfscale.errors import DataError
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts, Reading, TextFile
+from tfscale.text.readers.text import cut_text
 
 
 def write(path, content):
@@ -81,6 +86,32 @@ def test_remote_paths_go_through_tensorflow():
 
 
 TEXT = "one\r\ntwo\n\n \t\n  three\n\n\n\nfour \n"
+
+
+def cut_by_the_line(text, documents):
+    """Documents as their description has them, a line at a time."""
+    found = [[]]
+    for line in io.StringIO(text, newline="\n"):
+        if not line.strip():
+            found.append([])
+        elif documents == "line":
+            found.append([line])
+        else:
+            found[-1].append(line)
+    return ["".join(lines).removesuffix("\n").removesuffix("\r") for lines in found if lines]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text("ab\n\n\r \t\u2028\x1c\x85\u3000é", max_size=20),
+    st.lists(st.integers(0, 20), max_size=3),
+)
+def test_documents_do_not_depend_on_where_a_text_is_cut_to_be_read(text, places):
+    cuts = sorted(min(place, len(text)) for place in places)
+    blocks = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
+    for documents in ("line", "paragraph"):
+        assert list(cut_text(blocks, documents)) == cut_by_the_line(text, documents)
+    assert list(cut_text(blocks, "file")) == ([text] if text else [])
 
 
 def test_documents_are_files_paragraphs_or_lines(tmp_path):

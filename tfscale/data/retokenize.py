@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from tfscale.data.keeping import batches_of
 from tfscale.data.manifest import MANIFEST_FILE, Manifest, token_dtype
 from tfscale.data.splits import Borders
-from tfscale.data.spool import SpoolWriter
+from tfscale.data.spool import Documents, SpoolWriter
 from tfscale.data.tokens import token_blocks
 from tfscale.data.writing import cores, write_splits, write_tokens
 from tfscale.errors import TokenizerError
@@ -55,8 +56,8 @@ def retokenize(data_dir: str, tokenizer: Tokenizer, output: str, progress: bool 
                 # A document may begin in one shard and end in the next one, of the same source.
                 for source in described.sources or [None]:
                     blocks = token_blocks(data_dir, manifest, split, source)
-                    for text in documents(blocks, earlier):
-                        writer.add(text, 0, split, source)
+                    for texts in batches_of(documents(blocks, earlier)):
+                        writer.add_all(Documents.of(texts, 0), split, source)
         # Borders at 0 leave every document that is not held out already in the training split.
         spool = writer.spool(Borders(0, 0))
         totals = write_tokens(directory, tokenizer, spool, cores(), progress)

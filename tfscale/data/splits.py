@@ -6,7 +6,7 @@ Order and number of the others do not.
 import bisect
 import functools
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,9 +32,18 @@ _KEPT = 4096
 
 def document_digest(content: bytes, seed: int) -> bytes:
     """Returns a digest (16 bytes) of a document; another seed gives an unrelated one."""
-    digest = _keyed(seed).copy()
-    digest.update(content)
-    return digest.digest()
+    return document_digests([content], seed)[0]
+
+
+def document_digests(contents: Iterable[bytes], seed: int) -> list[bytes]:
+    """Returns the `document_digest` of each of many documents."""
+    begun = _keyed(seed).copy
+    digests = []
+    for content in contents:
+        digest = begun()
+        digest.update(content)
+        digests.append(digest.digest())
+    return digests
 
 
 @functools.lru_cache
@@ -46,6 +55,11 @@ def _keyed(seed: int) -> "hashlib.blake2b":
 def split_hash(digest: bytes) -> int:
     """Returns the place of a document, 0 to 2**64 - 1, which decides about its split."""
     return int.from_bytes(digest[:8], "little")
+
+
+def split_hashes(digests: Iterable[bytes]) -> np.ndarray:
+    """Returns the `split_hash` of each of N documents, (N,) uint64."""
+    return np.frombuffer(b"".join(digests), "<u8")[::2]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ A batch of N pieces is a table of N rows and the text of all of them. Documents 
 few words, so what is known of a piece is a column of an array and costs no work of Python's.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
@@ -24,6 +25,11 @@ BATCH_BYTES = 1 << 20
 _ROW = np.dtype(
     [("label", "<u2"), ("place", "<u8"), ("characters", "<u4"), ("first", "?"), ("last", "?")]
 )
+
+
+def lengths(items: Sequence[Sized]) -> np.ndarray:
+    """Returns how long each of N items is, (N,) int64."""
+    return np.fromiter(map(len, items), np.int64, len(items))
 
 
 def batch_ends(sizes: np.ndarray, carried: int) -> tuple[list[int], int]:
@@ -95,14 +101,34 @@ class Pieces:
     last: np.ndarray
 
 
+class Documents(NamedTuple):
+    """Some documents, one after the other.
+
+    Attributes:
+        texts: their texts (N).
+        contents: the same in UTF-8 (N).
+        places: (N,) uint64, the `split_hash` of each.
+    """
+
+    texts: list[str]
+    contents: list[bytes]
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, texts: list[str], place: int) -> "Documents":
+        """Returns documents that have all the same `split_hash`."""
+        contents = [text.encode("utf-8") for text in texts]
+        return cls(texts, contents, np.full(len(texts), place, np.uint64))
+
+
 class SpoolWriter:
     """Appends documents; `spool` returns them when the block is left. Use as a context."""
 
     def __init__(self, path: str):
         self._path = path
         self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
-        self._end = self._text_bytes = 0
-        self._rows: list[tuple[int, int, int, bool, bool]] = []
+        self._end = self._weight = 0
+        self._rows: list[np.ndarray] = []
         self._contents: list[bytes] = []
         self._labels: dict[tuple[str, str | None], int] = {}
         self._batches: list[Batch] = []
@@ -113,7 +139,7 @@ class SpoolWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if kind is None and self._rows:
+        if kind is None and self._contents:
             self._write_batch()
         self._file.close()
 
@@ -135,30 +161,48 @@ class SpoolWriter:
             split: "train" for a document whose split the borders decide; else the split itself.
             source: name of the source of the text.
         """
-        label = self._labels.setdefault((split, source), len(self._labels))
-        if len(text) <= LONG_TEXT:
-            self._add_piece(text, (label, place, len(text), True, True))
-            return
-        parts = list(split_long(text))
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            self._add_piece(part, (label, place, len(part), number == 0, last))
+        self.add_all(Documents.of([text], place), split, source)
 
-    def _add_piece(self, text: str, row: tuple[int, int, int, bool, bool]) -> None:
-        content = text.encode("utf-8")
-        self._rows.append(row)
-        self._contents.append(content)
-        self._text_bytes += len(content)
-        if self._text_bytes + len(self._rows) * _ROW.itemsize > BATCH_BYTES:
+    def add_all(self, documents: Documents, split: str = TRAIN, source: str | None = None) -> None:
+        """Appends documents; see `add`."""
+        texts, contents, places = documents
+        if not texts:
+            return
+        characters = lengths(texts)
+        first = last = np.ones(len(texts), bool)
+        if characters.max() > LONG_TEXT:
+            cut = [list(split_long(text)) for text in texts]
+            texts = list(itertools.chain.from_iterable(cut))
+            contents, characters = [text.encode("utf-8") for text in texts], lengths(texts)
+            pieces = lengths(cut)
+            places = np.repeat(places, pieces)
+            first, last = np.zeros((2, len(texts)), bool)
+            last[np.cumsum(pieces) - 1] = True
+            first[np.cumsum(pieces) - pieces] = True
+        rows = np.empty(len(texts), _ROW)
+        rows["label"] = self._labels.setdefault((split, source), len(self._labels))
+        rows["place"], rows["characters"] = places, characters
+        rows["first"], rows["last"] = first, last
+        self._add_pieces(rows, contents)
+
+    def _add_pieces(self, rows: np.ndarray, contents: list[bytes]) -> None:
+        ends, self._weight = batch_ends(lengths(contents), self._weight)
+        start = 0
+        for end in ends:
+            self._rows.append(rows[start:end])
+            self._contents += contents[start:end]
             self._write_batch()
+            start = end
+        self._rows.append(rows[start:])
+        self._contents += contents[start:]
 
     def _write_batch(self) -> None:
-        start, pieces = self._end, len(self._rows)
-        self._file.write(np.array(self._rows, _ROW).tobytes())
-        self._file.write(b"".join(self._contents))
-        self._end += pieces * _ROW.itemsize + self._text_bytes
-        self._batches.append(Batch(start, self._end, pieces, self._text_bytes))
-        self._rows, self._contents, self._text_bytes = [], [], 0
+        rows, text = np.concatenate(self._rows), b"".join(self._contents)
+        start, self._end = self._end, self._end + rows.nbytes + len(text)
+        self._file.write(rows.tobytes())
+        self._file.write(text)
+        self._batches.append(Batch(start, self._end, len(rows), len(text)))
+        self._rows, self._contents = [], []
 
 
 @dataclass(frozen=True)

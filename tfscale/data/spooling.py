@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Sequence
 from tfscale.config import PrepareConfig
 from tfscale.data.cutting import cut_spool
 from tfscale.data.engine import Task
-from tfscale.data.keeping import Dropped, kept_texts
+from tfscale.data.keeping import Dropped, batches_of, kept_documents
 from tfscale.data.quality.selection import Selection
 from tfscale.data.sources import reading_of
 from tfscale.data.splits import TEST, TRAIN, VALIDATION, Borders, HoldOut, Part
@@ -43,18 +43,18 @@ def spool_documents(task: Task, spool_path: str) -> tuple[Spool, dict[str, int]]
                     files, reading_of(config, counts), lambda file: meter.add(size=file.size)
                 )
             documents = 0
-            counted = meter.counted(texts)
+            batches = meter.counted(batches_of(texts))
             chosen = selection if split == TRAIN else None
             kept = (
-                chosen.kept(counted)
+                chosen.kept(batches)
                 if chosen
-                else kept_texts(counted, task.cleaner, config, dropped, seen[split])
+                else kept_documents(batches, task.cleaner, config, dropped, seen[split])
             )
-            for text, place in kept:
-                documents += 1
+            for some in kept:
+                documents += len(some.texts)
                 if split == TRAIN:
-                    hold_out.add(place)
-                writer.add(text, place, split, source)
+                    hold_out.add_all(some.places)
+                writer.add_all(some, split, source)
             if not documents:
                 summary = chosen.tally.summary() if chosen else ""
                 raise nothing_left(Part(split, source), shown_names(files), summary)

@@ -1,6 +1,6 @@
 """Where text comes from: files, folders and globs, local or remote."""
 
-import io
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ from tfscale.text.file_systems import FileSystem, LocalFiles, RemoteFiles
 from tfscale.text.folders import files_of_folders, note_splits
 from tfscale.text.opening import errors_of
 from tfscale.text.reader import Reading, TextFile, reader_of
-from tfscale.text.readers.text import cut_lines
+from tfscale.text.readers.text import cut_text
 
 
 def find_text(paths: Sequence[str]) -> list[TextFile]:
@@ -133,7 +133,13 @@ def read_documents(
     Example:
         read_documents(find_text(["books/"]), Reading(documents="paragraph"))
     """
-    reading = reading or Reading()
+    # Documents of a line are many: no generator hands on each of them.
+    return itertools.chain.from_iterable(_documents_of(files, reading or Reading(), on_file))
+
+
+def _documents_of(
+    files: Iterable[TextFile], reading: Reading, on_file: Callable[[TextFile], None]
+) -> Iterator[Iterator[str]]:
     counts = reading.counts
     for file in files:
         skipped = counts.skipped_files
@@ -141,10 +147,10 @@ def read_documents(
             with errors_of(file.name):
                 known = file.looked_into()
                 reader = reader_of(known, reading)
-            yield from reader.documents(known, reading)
+            yield reader.documents(known, reading)
         else:
             text = file.text()
             counts.empty += reading.documents == "file" and not text
-            yield from cut_lines(io.StringIO(text, newline="\n"), reading.documents)
+            yield cut_text([text], reading.documents)
         counts.files += counts.skipped_files == skipped
         on_file(file)

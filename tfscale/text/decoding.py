@@ -202,6 +202,17 @@ def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:
         newline: "\\n": a line ends with LF; "": with LF, CRLF or CR. Other characters that separate
             lines for Python, such as U+2028, are part of a line.
     """
+    for whole in whole_lines(blocks, newline):
+        yield from io.StringIO(whole, newline=newline)
+
+
+def whole_lines(blocks: Iterable[str], newline: str = "\n") -> Iterator[str]:
+    """Cuts pieces of a text anew, so that each but the last ends where a line ends.
+
+    Args:
+        blocks: the text.
+        newline: as in `lines_of`.
+    """
     rest: list[str] = []
     for block in blocks:
         end = block.rfind("\n") + 1
@@ -211,10 +222,10 @@ def lines_of(blocks: Iterable[str], newline: str) -> Iterator[str]:
         if not end:
             rest.append(block)
             continue
-        whole = "".join([*rest, block[:end]]) if rest else block[:end]
+        yield "".join([*rest, block[:end]])
         rest = [block[end:]]
-        yield from io.StringIO(whole, newline=newline)
-    yield from io.StringIO("".join(rest), newline=newline)
+    if last := "".join(rest):
+        yield last
 
 
 def not_decodable(name: str, encoding: str, error: UnicodeDecodeError, offset: int) -> DataError:

@@ -177,13 +177,11 @@ class TextProgress(ProgressLine):
         if self.enabled and self._is_due(seconds):
             self._show()
 
-    def counted(self, documents: Iterable[T]) -> Iterator[T]:
-        """Returns documents as they are, and counts each."""
-        for document in documents:
-            self.documents += 1
-            if self.enabled:
-                self.add()
-            yield document
+    def counted(self, batches: Iterable[list[T]]) -> Iterator[list[T]]:
+        """Returns batches of documents as they are, and counts the documents."""
+        for batch in batches:
+            self.add(documents=len(batch))
+            yield batch
 
     def summary(self) -> str:
         """Returns documents, tokens per second and the time that is left, in words."""

@@ -6,6 +6,7 @@ import pytest
 
 from tests.plugins import plugin
 from tfscale.config import PrepareConfig
+from tfscale.data import keeping
 from tfscale.data.quality import selection as module
 from tfscale.data.quality.selection import Selection
 from tfscale.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ def rules(monkeypatch):
     """The module, registered for the time of a test."""
     monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
     monkeypatch.setattr(module, "_SMALL", 1)
-    monkeypatch.setattr(module, "_BATCH", 10)
+    monkeypatch.setattr(keeping, "BATCH_CHARACTERS", 10)
     with plugin("stranger_rules") as rules:
         yield rules
 
@@ -30,10 +31,15 @@ TEXTS = [
 ]
 
 
+def kept_texts(selection, texts):
+    batches = keeping.batches_of(texts)
+    return [text for documents in selection.kept(batches) for text in documents.texts]
+
+
 def select(processes, texts=TEXTS, filters=("no_tables", "short_gopher")):
     config = PrepareConfig(text=["a"], output="b", filters=list(filters), remove=["orders"])
     selection = Selection(config, Cleaner(), processes, progress=False)
-    return [text for text, _ in selection.kept(texts)], dict(selection.counts)
+    return kept_texts(selection, texts), dict(selection.counts)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -9,6 +9,7 @@ import pytest
 import tfscale
 from tfscale import cli
 from tfscale.config import PrepareConfig
+from tfscale.data import keeping
 from tfscale.data.manifest import Manifest
 from tfscale.data.quality import selection as module
 from tfscale.data.quality.decontamination import Decontamination
@@ -72,10 +73,15 @@ def files(tmp_path):
     return tmp_path
 
 
+def kept_texts(selection, texts):
+    batches = keeping.batches_of(texts)
+    return [text for documents in selection.kept(batches) for text in documents.texts]
+
+
 def select(texts, processes=1, **options):
     config = PrepareConfig(text=["text.txt"], output="data", **options)
     selection = Selection(config, Cleaner(), processes, progress=False)
-    return [text for text, _ in selection.kept(texts)], selection
+    return kept_texts(selection, texts), selection
 
 
 def test_what_is_kept_and_what_is_counted(files):
@@ -91,15 +97,15 @@ def test_what_is_kept_and_what_is_counted(files):
 def test_documents_of_several_sources_are_compared_with_each_other():
     config = PrepareConfig(text=["a"], output="b", near_duplicates=0.8, drop_duplicates=True)
     selection = Selection(config, Cleaner(), 1, progress=False)
-    assert [text for text, _ in selection.kept(GOOD[:2])] == GOOD[:2]
+    assert kept_texts(selection, GOOD[:2]) == GOOD[:2]
     again = [GOOD[0], GOOD[1].upper(), GOOD[2]]
-    assert [text for text, _ in selection.kept(again)] == GOOD[2:3]
+    assert kept_texts(selection, again) == GOOD[2:3]
     assert selection.counts == {"duplicates": 1, "near_duplicates": 1}
 
 
 def test_any_number_of_processes_gives_the_same(files, monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 1)
-    monkeypatch.setattr(module, "_BATCH", 1500)
+    monkeypatch.setattr(keeping, "BATCH_CHARACTERS", 1500)
     options = {**OPTIONS, "decontaminate": [str(files / "eval.txt")], "report": True}
     alone, one = select([*GOOD, *BAD], 1, **options)
     together, two = select(iter([*GOOD, *BAD]), 2, **options)

@@ -19,7 +19,8 @@ from tfscale.data.quality.examining import (
 from tfscale.data.quality.near_duplicates import NearDuplicates
 from tfscale.data.quality.tally import Tally
 from tfscale.data.sources import reading_of
-from tfscale.data.splits import split_hash
+from tfscale.data.splits import split_hashes
+from tfscale.data.spool import Documents
 from tfscale.data.workers import in_order
 from tfscale.errors import check_installed
 from tfscale.files.json_text import JsonObject
@@ -28,8 +29,6 @@ from tfscale.text.cleaning import Cleaner
 from tfscale.text.corpora import find_text, read_documents
 from tfscale.text.reader import ReadCounts
 
-_BATCH = 1 << 18
-"""Characters of the documents that a process gets at a time."""
 _SMALL = 8
 """Batches of a text for which no other process is started: that takes longer than the work."""
 
@@ -96,14 +95,14 @@ class Selection:
             how["languages_by"] = f"py3langid {metadata.version('py3langid')}"
         return how
 
-    def kept(self, texts: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yields the text of each document that is kept, and its `split_hash`, in order.
+    def kept(self, batches: Iterable[list[str]]) -> Iterator[Documents]:
+        """Yields the documents that are kept, in order.
 
         Of the documents that pass the filters, the first of those that are the same is kept, if
         `drop_duplicates` asks for it, and of the near duplicates those without an earlier one. The
         documents of earlier calls are earlier ones.
         """
-        for documents in self._examined(texts):
+        for documents in self._examined(batches):
             dropped = [document.dropped for document in documents]
             if self._config.drop_duplicates:
                 for place, document in enumerate(documents):
@@ -118,11 +117,13 @@ class Selection:
                     dropped[place] = NEAR_DUPLICATES, ""
             for document, why in zip(documents, dropped, strict=True):
                 self.tally.add(document, why)
-                if not why:
-                    yield document.text, split_hash(document.digest)
+            kept = [document for document, why in zip(documents, dropped, strict=True) if not why]
+            texts = [document.text for document in kept]
+            places = split_hashes(document.digest for document in kept)
+            yield Documents(texts, [text.encode("utf-8") for text in texts], places)
 
-    def _examined(self, texts: Iterable[str]) -> Iterator[list[Examined]]:
-        batches = _batches(texts)
+    def _examined(self, batches: Iterable[list[str]]) -> Iterator[list[Examined]]:
+        batches = iter(batches)
         first = [batch for _, batch in zip(range(_SMALL), batches, strict=False)]
         job = self.examination
         if self._processes == 1 or job is None or len(first) < _SMALL:
@@ -137,19 +138,6 @@ class Selection:
         if modules is None:
             return None
         return Examination(self._config, self._clean, self._decontamination, modules)
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _evaluation(config: PrepareConfig, clean: Cleaner, progress: bool) -> Decontamination | None:

@@ -4,7 +4,6 @@ import abc
 import copy
 import dataclasses
 import functools
-import itertools
 from collections.abc import Container, Iterable, Sequence
 from typing import ClassVar, Literal, Self
 
@@ -14,15 +13,12 @@ from tfscale.config import WordSegmenter
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers.characters import check_characters
+from tfscale.text.tokenizers.joining import joined_ids
 from tfscale.text.tokenizers.lost import utf8_length
 from tfscale.text.tokenizers.saving import SavedTokenizer
 from tfscale.text.tokenizers.special import SpecialTokens, as_inputs, split_at_special
 from tfscale.text.tokenizers.streaming import StreamDecoder
 from tfscale.text.tokenizers.training_options import TrainingOptions
-
-_GROUP = 256
-"""Texts whose ids are lists at a time. Python looks for cycles among the newest lists whenever
-there are 700, which takes a tenth of the time of thousands of short texts."""
 
 
 class Tokenizer(SavedTokenizer):
@@ -199,15 +195,7 @@ class Tokenizer(SavedTokenizer):
             ids (N,) int32 of all texts, as `encode_batch` gives them, and how many are of each of
             the D texts (D,) int64.
         """
-        groups = [np.empty(0, np.int32)]
-        counts = np.empty(len(texts), np.int64)
-        for start in range(0, len(texts), _GROUP):
-            encoded = self.encode_batch(texts[start : start + _GROUP])
-            part = counts[start : start + _GROUP]
-            part[:] = np.fromiter(map(len, encoded), np.int64, len(encoded))
-            ids = itertools.chain.from_iterable(encoded)
-            groups.append(np.fromiter(ids, np.int32, part.sum()))
-        return np.concatenate(groups), counts
+        return joined_ids(self.encode_batch, texts)
 
     @abc.abstractmethod
     def piece(self, id: int) -> str:

@@ -1,6 +1,7 @@
 """SentencePiece (Kudo and Richardson 2018), set up so that every text comes back exactly."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.joining import joined_ids
 from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
 from tfscale.text.tokenizers.sentencepiece_models import parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
@@ -121,17 +123,14 @@ class SentencePieceTokenizer(Tokenizer):
         return result
 
     def encode_joined(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        lengths = list(map(len, texts))
-        # Older versions of the library make lists only.
-        plain = hasattr(self._processor, "EncodeAsNumpy") and not self.special.leading_space
-        short = sum(lengths) < _ARRAY_FROM * len(texts)
-        if (
-            not plain
-            or short
-            or max(lengths, default=0) > LONG_TEXT
-            or SPACE_MARK in "".join(texts)
-        ):
+        joined = "".join(texts)
+        longest = max(map(len, texts), default=0)
+        if self.special.leading_space or longest > LONG_TEXT or SPACE_MARK in joined:
             return super().encode_joined(texts)
+        # Older versions of the library make lists only.
+        has_arrays = hasattr(self._processor, "EncodeAsNumpy")
+        if not has_arrays or len(joined) < _ARRAY_FROM * len(texts):
+            return joined_ids(functools.partial(self._processor.encode, num_threads=1), texts)
         ids = self._processor.encode(texts, num_threads=1, return_type="numpy")
         counts = np.fromiter(map(len, ids), np.int64, len(ids))
         return np.concatenate([np.empty(0, np.int32), *ids]), counts
