@@ -379,9 +379,15 @@ def with_lookup():
     return keras.Model(ids, LAYERS.Embedding(9, 3)(found))
 
 
+def with_hashing():
+    ids = keras.Input((1,), dtype="int32")
+    return keras.Model(ids, LAYERS.Embedding(5, 3)(LAYERS.Hashing(5)(ids)))
+
+
 MISTAKES = {
     "argmax": (with_argmax, {"samples": ROWS}, "BitwiseAnd; keras.ops.argmax makes it: take keras"),
     "lookup": (with_lookup, {"samples": np.array([[3], [5]])}, "and IntegerLookup are such tables"),
+    "hashing": (with_hashing, {"samples": np.array([[3], [5]])}, "Hashing makes it: hash outside"),
     "strings": (of_strings, {"samples": np.array([["a b"]])}, "is of text, which no file"),
     "stateful": (stateful, {"samples": np.ones((2, T, 6))}, "is stateful, and a file starts each"),
     "own variable": (own_variable, {"samples": ROWS}, "not a weight of a Keras layer"),

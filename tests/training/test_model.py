@@ -104,6 +104,24 @@ def test_masked_and_unmasked_outputs_have_their_own_denominators():
         check_alike(run(), wanted)
 
 
+@pytest.mark.parametrize("name", ["single", "mirrored"])
+def test_weights_that_are_not_one_for_each_value_of_a_loss_are_refused(name):
+    """Three rows of three steps: Keras takes the weights of the rows for those of the steps."""
+    x, wanted = X[:9].reshape(3, 3, 6), np.zeros((3, 3, 2), "float32")
+    rows = np.array([1, 0, 0], "float32")
+    with tfscale.strategy(name).scope():
+        keras.utils.set_random_seed(1)
+        model = tfscale.Model(keras.Sequential([keras.Input((3, 6)), keras.layers.Dense(2)]))
+        model.compile("sgd", "mse", xla=False)
+        for call in (model.train_on_batch, model.test_on_batch):
+            with pytest.raises(ConfigError, match=r"^sample_weight .* \((3|None), 3\): give"):
+                call(x, wanted, sample_weight=rows)
+    weights = np.repeat(rows[:, None], 3, axis=1)
+    loss = model.test_on_batch(x, wanted, sample_weight=weights)
+    first = model.network(x[:1]).numpy()
+    np.testing.assert_allclose(loss, np.sum(np.mean(first**2, -1)) / 9, rtol=1e-5)
+
+
 def batch_normalized(**options):
     keras.utils.set_random_seed(1)
     layers = keras.layers

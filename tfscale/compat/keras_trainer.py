@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.distribute.values import PerReplicaSpec
 
+from tfscale.compat.keras_weighting import fitting_weights
+
 Nested: TypeAlias = object
 """Tensors or None, alone or in lists, tuples and dictionaries."""
 Logs: TypeAlias = dict[str, tf.Tensor]
@@ -124,6 +126,18 @@ class KerasLoop(keras.Model):
 
     def on_built(self) -> None:
         """Is called when layers, loss and metrics have their variables."""
+
+    def compute_loss(
+        self,
+        x: Nested = None,
+        y: Nested = None,
+        y_pred: Nested = None,
+        sample_weight: Nested = None,
+        training: bool = True,
+    ) -> tf.Tensor | None:
+        """Returns what Keras's does; weights that do not fit the values of a loss are refused."""
+        with fitting_weights():
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_whole_loss(
         self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested, training: bool

@@ -82,6 +82,8 @@ def to_tflite(
 _INSTEAD = {
     "BitwiseAnd": "keras.ops.argmax makes it: take keras.ops.top_k(x, 1)[1][..., 0]",
     "DenseBincount": "CategoryEncoding makes it: take keras.ops.one_hot or multi_hot",
+    "StringToHashBucketFast": "Hashing makes it: hash outside of the model, and export the model of"
+    " the numbers",
 }
 """What can stand for an operation of Keras that TFLite lacks."""
 

@@ -27,6 +27,7 @@ from tfscale.compat.keras_losses import (
     undivided_losses,
 )
 from tfscale.compat.keras_trainer import KerasLoop, Nested
+from tfscale.compat.keras_weighting import fitting_weights
 from tfscale.errors import ConfigError
 from tfscale.training.additivity import ONE_DEVICE, Rule, Rules
 from tfscale.training.loss import regularizations
@@ -154,7 +155,8 @@ class Objective:
     ) -> Forms:
         loss, weight = output.loss, 1.0 if output.weight is None else output.weight
         unreduced, rank = _watched(loss)
-        values = tf.cast(unreduced(y_true, y_pred, weights), tf.float32)
+        with fitting_weights():
+            values = tf.cast(unreduced(y_true, y_pred, weights), tf.float32)
         mask = mask_of(y_pred)
         if rank() == 0:
             if weights is not None or mask is not None:
