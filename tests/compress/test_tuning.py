@@ -234,6 +234,7 @@ def test_a_run_tuned_for_int4_loses_nothing_in_the_file(folder):
         )
 
 
+@pytest.mark.slow
 def test_a_student_of_another_family_by_the_command(folder, capsys):
     words = [
         "train",

@@ -91,6 +91,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(trained, data, tmp_path):
     assert load_run(output).weights_digest == load_run(whole).weights_digest
 
 
+@pytest.mark.slow
 def test_two_replicas_and_micro_batches_train_alike(trained, data, tmp_path):
     options = {"strategy": "mirrored", "micro_batches": 2}
     model = dataclasses.replace(MODEL, dropout=0.0)

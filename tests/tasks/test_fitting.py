@@ -68,6 +68,7 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_stopped_goes_on_bit_for_bit(begun, monkeypatch):
     """Step 5 is the last of a pass, which is validated first; 13 is in the middle of one."""
     stops = [5, 13]

@@ -208,6 +208,7 @@ def test_an_encoder_decoder_summarizes(summarized, capsys):
             assert device.predict_text(text, beams=beams) == model.predict_text(text, beams=beams)
 
 
+@pytest.mark.slow
 def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
     for _, _, model, _ in (summarized, translated):
         config = dataclasses.replace(model.config, train=["gone"], validation=[], test=[])
@@ -222,6 +223,7 @@ def test_what_is_compared_when_the_examples_are_gone(summarized, translated):
         assert all(task.start_of(row) == task.start_of(ids[0]) for row in ids)
 
 
+@pytest.mark.slow
 def test_a_network_of_half_precision_is_exported_in_float32(translated, summarized):
     network, other = translated[2].network, summarized[2].network
     halves = [

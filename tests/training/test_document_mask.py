@@ -108,7 +108,12 @@ def one_step(model):
         pytest.param("learned", "mirrored", {"micro_batches": 2}, marks=pytest.mark.slow),
         pytest.param("learned", "single", {"xla": True}, marks=pytest.mark.slow),
         pytest.param("blocks", "single", {"remat": True}, marks=pytest.mark.slow),
-        ("lstm", "single", {"micro_batches": 2, "remat": True, "xla": True}),
+        pytest.param(
+            "lstm",
+            "single",
+            {"micro_batches": 2, "remat": True, "xla": True},
+            marks=pytest.mark.slow,
+        ),
         pytest.param("lstm", "mirrored", {}, marks=pytest.mark.slow),
         pytest.param("gru", "single", {"xla": True}, marks=pytest.mark.slow),
         ("gru", "mirrored", {"micro_batches": 2}),

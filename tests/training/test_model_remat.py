@@ -148,6 +148,7 @@ def test_masks_of_an_embedding_with_recurrent_layers():
     check_alike(recurrent, IDS, xla=False)
 
 
+@pytest.mark.slow
 def test_attention():
     check_alike(attention, IDS, xla=False)
 

@@ -245,6 +245,7 @@ def refuse(message, make=network, overrides=None, sample_weight=None, **options)
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_one_number_that_is_a_mean_and_metrics_of_all_kinds():
     # Keras averages a function's one number over batches alike, whatever their rows.
     counted = [lambda: mean_error, lambda: summed_error, lambda: error_of_rows, Near, OfBatches]

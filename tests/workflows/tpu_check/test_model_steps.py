@@ -21,7 +21,7 @@ from tfscale.workflows.tpu_check.check import TOPOLOGIES
 from tfscale.workflows.tpu_check.lowering import Findings, write
 
 
-@pytest.fixture(scope="module", params=slow_but(list(CASES), "cnn", "lstm"))
+@pytest.fixture(scope="module", params=slow_but(list(CASES), "cnn"))
 def lowered(request):
     """The name of a model, and its steps in mixed_bfloat16."""
     before = keras.config.dtype_policy()
