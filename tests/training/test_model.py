@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfscale
-from tfscale.errors import ConfigError
+from tfscale.errors import ConfigError, DataError, TrainingError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(25, 6)).astype("float32")
@@ -224,3 +224,93 @@ def test_a_file_of_a_model_with_a_teacher_asks_for_compile(tmp_path):
     )
     with pytest.raises(ConfigError, match=message):
         loaded.evaluate(X, Y)
+
+
+def test_data_of_other_sizes_are_evaluated_in_turn():
+    """Those of the first have a known number of rows, as arrays that batches divide have."""
+    with tfscale.strategy("mirrored").scope():
+        model = compiled(network())
+    alone = compiled(network())
+    for rows in (16, 25, 16, 3):
+        found, wanted = (
+            m.evaluate(X[:rows], Y[:rows], batch_size=8, verbose=0) for m in (model, alone)
+        )
+        assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def reader():
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Embedding(5, 4), keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((6,), dtype="int32"), *layers])
+
+
+def compiled_reader(xla):
+    model = tfscale.Model(reader())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss=loss, xla=xla)
+    return model
+
+
+@pytest.mark.parametrize(
+    "xla, error, message",
+    [
+        (
+            False,
+            DataError,
+            "an id is 5, and the table .* has 5 rows: ids are from 0 to below that$",
+        ),
+        (None, TrainingError, "not finite at step 1; .* an id beyond the rows of an Embedding"),
+    ],
+)
+def test_ids_beyond_a_table(xla, error, message):
+    """XLA reads the last row in their place; ids from the end of the table count, as in Keras."""
+    ids, model = RNG.integers(-5, 5, (8, 6)), compiled_reader(xla)
+    before = model.network.get_weights()
+    assert np.isfinite(model.evaluate(ids, Y[:8], verbose=0))
+    ids[7, 2] = 5
+    with pytest.raises(error, match=message):
+        model.fit(ids, Y[:8], verbose=0)
+    for one, other in zip(model.network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for call in (lambda: model.evaluate(ids, Y[:8], verbose=0), lambda: model.predict(ids)):
+        with pytest.raises(DataError, match="an id is 5, and the table"):
+            call()
+
+
+def test_ids_beyond_a_table_give_nan_where_xla_evaluates():
+    model, ids = compiled_reader(True), RNG.integers(0, 5, (8, 6))
+    assert np.isfinite(model.predict(ids, verbose=0)).all()
+    ids[7, 2] = 5
+    assert np.isnan(model.evaluate(ids, Y[:8], verbose=0))
+    assert np.isnan(model.predict(ids, verbose=0)).any(-1).tolist() == [False] * 7 + [True]
+
+
+def test_a_target_beyond_the_outputs_is_named():
+    with pytest.raises(
+        DataError, match="a target is 3, and .* from 0 to below 3, the outputs that"
+    ):
+        compiled_reader(False).fit(RNG.integers(0, 5, (8, 6)), np.full(8, 3), verbose=0)
+
+
+class MeanOfRagged(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = keras.layers.Embedding(5, 3), keras.layers.Dense(3)
+
+    def call(self, ids):
+        return self.head(tf.reduce_mean(tf.ragged.map_flat_values(self.table, ids), axis=1))
+
+
+def test_ragged_rows_on_two_replicas():
+    ids = tf.ragged.constant([[number % 5] * (1 + number % 4) + [2] for number in range(25)])
+    data = tf.data.Dataset.from_tensor_slices((ids, Y)).batch(8)
+
+    def losses():
+        keras.utils.set_random_seed(1)
+        return compiled(MeanOfRagged()).fit(data, epochs=2, verbose=0, shuffle=False).history
+
+    wanted = losses()
+    with tfscale.strategy("mirrored").scope():
+        found = losses()
+    for name, values in wanted.items():
+        assert found[name] == pytest.approx(values, rel=1e-5), name

@@ -218,7 +218,7 @@ class Model(WrappedModel):
         With `ema_decay` they are those of the averaged weights.
         """
         self._check_compiled("evaluate")
-        with self.averaged_weights(), plain_errors():
+        with self.averaged_weights(), self.checked_ids(), plain_errors():
             return super().evaluate(*args, **keras_arguments)
 
     def predict(self, *args: object, **keras_arguments: object) -> Nested:
@@ -226,7 +226,7 @@ class Model(WrappedModel):
 
         With `ema_decay` they are those of the averaged weights.
         """
-        with self.averaged_weights():
+        with self.averaged_weights(), self.checked_ids(), plain_errors():
             return super().predict(*args, **keras_arguments)
 
     def train_on_batch(self, *args: object, **keras_arguments: object) -> object:
@@ -238,12 +238,12 @@ class Model(WrappedModel):
     def test_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Evaluates a batch; arguments and result are those of Keras's `test_on_batch`."""
         self._check_compiled("test_on_batch")
-        with self.averaged_weights(), plain_errors():
+        with self.averaged_weights(), self.checked_ids(), plain_errors():
             return super().test_on_batch(*args, **keras_arguments)
 
     def predict_on_batch(self, x: Nested) -> Nested:
         """Returns the outputs of a batch, with the weights that `predict` uses."""
-        with self.averaged_weights():
+        with self.averaged_weights(), self.checked_ids(), plain_errors():
             return super().predict_on_batch(x)
 
     def get_compile_config(self) -> JsonObject:

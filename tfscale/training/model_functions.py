@@ -83,7 +83,8 @@ class TrainFunction:
         self.step.first_bad_step.assign(-1)
         raise TrainingError(
             f"the loss or a gradient is not finite at step {bad}; the weights are those before it."
-            " Lower the learning rate, give clip_norm, or look at the data; the callback"
+            " Lower the learning rate, give clip_norm, or look at the data, of which a label beyond"
+            " the outputs, or an id beyond the rows of an Embedding, gives NaN; the callback"
             " TerminateOnNaN ends the training without this error"
         )
 
@@ -153,6 +154,7 @@ class TestFunction:
         self._eager = self.model.run_eagerly or tf.config.functions_run_eagerly()
         self._first = FirstBatch(step, False, self._eager)
         self._is_made = False
+        self._spec: Nested = None
 
     def __call__(self, iterator: Iterable) -> Logs:
         """Evaluates the batches of a call and returns the logs after them.
@@ -175,7 +177,7 @@ class TestFunction:
                 except StopIteration:
                     break
                 self._make(iterator, data, iterator.element_spec)
-                logs = self._next(data)
+                logs = self._as_declared(iterator.element_spec)(data)
                 taken += 1
         if not taken:
             raise StopIteration
@@ -192,9 +194,21 @@ class TestFunction:
         self._part = part if self._eager else tf.function(part)
         take = self._take
         self._single = take if self._eager else tf.function(take, reduce_retracing=True)
-        # Within it a batch has the shape that the data declare, not its own.
-        self._next = take if self._eager else tf.function(take, input_signature=[spec])
+        self._declared: dict[str, Callable[[Nested], Logs]] = {}
+        self._spec = None
         self._is_made = True
+
+    def _as_declared(self, spec: Nested) -> Callable[[Nested], Logs]:
+        """Returns what evaluates a batch. Within it a batch has the shape that the data declare,
+        which is not its own, and that of other data may be another one."""
+        if self._eager:
+            return self._take
+        if spec is not self._spec:
+            self._spec, key = spec, str(spec)
+            if key not in self._declared:
+                self._declared[key] = tf.function(self._take, input_signature=[spec])
+            self._next = self._declared[key]
+        return self._next
 
     def _take(self, data):
         batch = keras.utils.unpack_x_y_sample_weight(without_optionals(data))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras_lookups import nan_beyond_tables
 from tfscale.compat.keras_trainer import Logs, Nested, without_optionals
 from tfscale.distribution.sums import summed_over_replicas
 from tfscale.errors import ConfigError
@@ -24,7 +25,7 @@ from tfscale.training.norms import all_finite
 from tfscale.training.objective import row_count
 from tfscale.training.part_sums import PartSums
 from tfscale.training.slices import map_parts, sliced, stacked, static_rows, zeros_of
-from tfscale.training.xla import compiled_by_xla, has_xla
+from tfscale.training.xla import compiled_by_xla, has_xla, on_cpu
 
 
 class ModelStep(PartSums):
@@ -49,10 +50,12 @@ class ModelStep(PartSums):
 
         def compiled(function: Callable, whole: bool = True) -> Callable:
             if jit and whole:
-                return compiled_by_xla(function)
-            return function if eager else tf.function(function)
+                return compiled_by_xla(_with_checked_ids(function))
+            # TensorFlow itself checks ids on a CPU.
+            checked = function if on_cpu() else _with_checked_ids(function)
+            return function if eager else tf.function(checked)
 
-        self._single = compiled_by_xla(self._chosen_step) if jit else None
+        self._single = compiled_by_xla(_with_checked_ids(self._chosen_step)) if jit else None
         # On one device XLA compiles all micro-batches at once; replicas communicate in between.
         self._part = compiled(self.part, several)
         if is_synchronized(self.network):
@@ -250,3 +253,11 @@ class ModelStep(PartSums):
                 with tf.control_dependencies([added[-1]]):
                     sums = [a + b for a, b in zip(sums, added, strict=True)]
         return sums
+
+
+def _with_checked_ids(function: Callable) -> Callable:
+    def checked(*arguments):
+        with nan_beyond_tables():
+            return function(*arguments)
+
+    return checked

@@ -250,17 +250,26 @@ class _OfAnyRows:
         specs = [tf.TensorSpec([None, *t.shape[1:]][: t.shape.rank], t.dtype) for t in tensors]
         key = (*specs, *(None if tf.is_tensor(part) else part for part in flat))
         if key not in self._made:
+            structure = tf.nest.map_structure(_of_any_rows, arguments)
 
             def compiled(*given):
                 remaining = iter(given)
                 filled = [next(remaining) if tf.is_tensor(part) else part for part in flat]
                 return self.function(
-                    *tf.nest.pack_sequence_as(arguments, filled, expand_composites=True)
+                    *tf.nest.pack_sequence_as(structure, filled, expand_composites=True)
                 )
 
             # TensorFlow warns of tf.functions that are made repeatedly, as here for each model.
             self._made[key] = tf.function(compiled).get_concrete_function(*specs)
         return self._made[key](*tensors)
+
+
+def _of_any_rows(part: object) -> object:
+    """Returns what tells of a ragged tensor, but for its rows, which it knows beside its values."""
+    if not isinstance(part, tf.RaggedTensor):
+        return part
+    rows = part.row_splits.dtype
+    return tf.RaggedTensorSpec([None, *part.shape[1:]], part.dtype, part.ragged_rank, rows)
 
 
 def _noise(noise: float) -> tf.Tensor | None:

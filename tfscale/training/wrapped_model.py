@@ -5,6 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras_lookups import nan_beyond_tables
 from tfscale.compat.keras_trainer import KerasLoop, Nested
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
@@ -15,6 +16,7 @@ from tfscale.training.distillation import Teacher
 from tfscale.training.step_state import Pruner, StepState
 from tfscale.training.train_state import TrainState
 from tfscale.training.variables import values_in_place
+from tfscale.training.xla import on_cpu
 
 
 class WrappedModel(KerasLoop):
@@ -64,6 +66,11 @@ class WrappedModel(KerasLoop):
         if step is None:
             return self.train_state.averages_in_place(self.network)
         return values_in_place(step.variables, step.final_values())
+
+    def checked_ids(self) -> contextlib.AbstractContextManager[None]:
+        """Has ids beyond the rows of an Embedding give NaN where TensorFlow does not check them."""
+        checks = on_cpu() and not self.jit_compile
+        return contextlib.nullcontext() if checks else nan_beyond_tables()
 
     def export(self, *arguments: object, **keras_arguments: object) -> None:
         """Exports the network by Keras's `export`, with the weights that `predict` uses."""

@@ -15,6 +15,19 @@ from tfscale.errors import DataError, TfscaleError
 from tfscale.training.fit.tensor_conditions import refuse_condition
 
 _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
+_BEYOND = (
+    (
+        r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
+        "a target is {}, and those of sparse cross-entropy are from 0 to below {}, the outputs that"
+        " the last layer has",
+    ),
+    (
+        r"indices\[[^\]]*\] = (-?\d+) is not in \[0, (\d+)\)",
+        "an id is {}, and the table that it is looked up in, such as an Embedding's, has {} rows:"
+        " ids are from 0 to below that",
+    ),
+)
+"""What TensorFlow says in the midst of 50 lines of numbers beyond a table, and what we say."""
 
 
 def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tensor:
@@ -42,7 +55,7 @@ def plain_errors() -> Iterator[None]:
     """Raises errors of data and network that compiled code meets as one line.
 
     Raises:
-        DataError: what `refuse_where` said.
+        DataError: what `refuse_where` said; a target or an id is beyond what the network has.
         ConfigError: code of the user's takes a tensor for a Python value.
         TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it
             lists.
@@ -52,6 +65,9 @@ def plain_errors() -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         ours = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", error.message, re.DOTALL)
         if ours is None:
+            for pattern, text in _BEYOND:
+                if found := re.search(pattern, error.message):
+                    raise DataError(text.format(*found.groups())) from None
             raise
         raise DataError(ours[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
     except (TypeError, RuntimeError) as error:
