@@ -15,19 +15,8 @@ from tfscale.errors import DataError, TfscaleError
 from tfscale.training.fit.tensor_conditions import refuse_condition
 
 _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
-_BEYOND = (
-    (
-        r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
-        "a target is {}, and those of sparse cross-entropy are from 0 to below {}, the outputs that"
-        " the last layer has",
-    ),
-    (
-        r"indices\[[^\]]*\] = (-?\d+) is not in \[0, (\d+)\)",
-        "an id is {}, and the table that it is looked up in, such as an Embedding's, has {} rows:"
-        " ids are from 0 to below that",
-    ),
-)
-"""What TensorFlow says in the midst of 50 lines of numbers beyond a table, and what we say."""
+_TARGET_BEYOND = r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"
+_ID_BEYOND = r"indices\[[^\]]*\] = (-?\d+) is not in \[0, (\d+)\)"
 
 
 def refuse_where(wrong: tf.Tensor, describe: Callable[[], tf.Tensor]) -> tf.Tensor:
@@ -64,12 +53,19 @@ def plain_errors() -> Iterator[None]:
         yield
     except tf.errors.InvalidArgumentError as error:
         ours = re.search(f"{re.escape(_BEGIN)}(.*?){re.escape(_END)}", error.message, re.DOTALL)
-        if ours is None:
-            for pattern, text in _BEYOND:
-                if found := re.search(pattern, error.message):
-                    raise DataError(text.format(*found.groups())) from None
-            raise
-        raise DataError(ours[1].replace("\\'", "'")) from None  # TensorFlow escapes what it prints
+        if ours is not None:  # TensorFlow escapes what it prints
+            raise DataError(ours[1].replace("\\'", "'")) from None
+        if found := re.search(_TARGET_BEYOND, error.message):
+            raise DataError(
+                f"a target is {found[1]}, and those of sparse cross-entropy are from 0 to below"
+                f" {found[2]}, the outputs that the last layer has"
+            ) from None
+        if found := re.search(_ID_BEYOND, error.message):
+            raise DataError(
+                f"an id is {found[1]}, and the table that it is looked up in, such as an"
+                f" Embedding's, has {found[2]} rows: ids are from 0 to below that"
+            ) from None
+        raise
     except (TypeError, RuntimeError) as error:
         # The latter is Keras's, about a model that it could not build.
         refuse_condition(error)
