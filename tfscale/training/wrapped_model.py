@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.compat.keras_lookups import nan_beyond_tables
-from tfscale.compat.keras_trainer import KerasLoop, Nested
+from tfscale.compat.keras_trainer import KerasLoop, Nested, as_raised_within
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
 from tfscale.files.json_text import JsonObject
@@ -54,7 +54,8 @@ class WrappedModel(KerasLoop):
         self.teacher: Teacher | None = None
 
     def call(self, inputs: Nested, training: bool | None = None, mask: Nested = None) -> Nested:
-        return self.network(inputs, training=training)
+        with as_raised_within():
+            return self.network(inputs, training=training)
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Exchanges the trained weights for those that are meant to be used, for the block.

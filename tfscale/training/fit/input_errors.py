@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from tfscale.errors import DataError, TfscaleError
-from tfscale.training.fit.tensor_conditions import refuse_condition
+from tfscale.training.fit.tensor_conditions import is_of_packages, refuse_condition
 
 _BEGIN, _END = "<<tfscale: ", " :tfscale>>"
 _TARGET_BEYOND = r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"
@@ -46,6 +46,7 @@ def plain_errors() -> Iterator[None]:
     Raises:
         DataError: what `refuse_where` said; a target or an id is beyond what the network has.
         ConfigError: code of the user's takes a tensor for a Python value.
+        DataError: Keras cannot read the data.
         TfscaleError: as it was raised, without AutoGraph's "in user code" and the files that it
             lists.
     """
@@ -66,12 +67,50 @@ def plain_errors() -> Iterator[None]:
                 f" Embedding's, has {found[2]} rows: ids are from 0 to below that"
             ) from None
         raise
+    except ValueError as error:
+        _refuse_unreadable(str(error))
+        if (text := _without_frames(error)) is not None:
+            raise type(error)(text) from None
+        raise
     except (TypeError, RuntimeError) as error:
         # The latter is Keras's, about a model that it could not build.
         refuse_condition(error)
         raise
     except TfscaleError as error:
-        text, name = str(error), type(error).__name__
-        if not text.startswith("in user code:"):
-            raise
-        raise type(error)(text.rpartition(f"{name}: ")[2].strip()) from None
+        if (text := _without_frames(error)) is not None:
+            raise type(error)(text) from None
+        raise
+
+
+def _without_frames(error: Exception) -> str | None:
+    """Returns the words of an error to which AutoGraph has added the files that it came through.
+
+    None where there are no such files, or where one is a user's, who looks for it there.
+    """
+    text = str(error)
+    if not text.startswith("in user code:"):
+        return None
+    files = re.findall(r'^    File "([^"]+)", line', text, re.MULTILINE)
+    if not isinstance(error, TfscaleError) and not all(map(is_of_packages, files)):
+        return None
+    return text.rpartition(f"{type(error).__name__}: ")[2].strip()
+
+
+def _refuse_unreadable(message: str) -> None:
+    """Refuses data of which Keras's data adapters print every number.
+
+    Raises:
+        DataError: names the types, or the argument.
+    """
+    if message.startswith("Unrecognized data type"):
+        kind = message.rpartition("<class '")[2].rpartition("'>")[0]
+        raise DataError(
+            f"no batches can be made of x ({kind}) and y: give NumPy arrays, tensors, a"
+            " tf.data.Dataset, a generator or a keras.utils.PyDataset; a list holds several inputs"
+            " or outputs, an array each, so a list of numbers is given as np.array(numbers)"
+        ) from None
+    if found := re.match(r"You should provide one `(\w+)` array per output", message):
+        raise DataError(
+            f"{found[1]} and y differ in structure: give one array for each output that y has, such"
+            " as np.ones(N) where all rows count alike, or a single array for all outputs"
+        ) from None

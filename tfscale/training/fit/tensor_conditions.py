@@ -9,11 +9,12 @@ import linecache
 import os
 import traceback
 from collections.abc import Mapping
-from types import FrameType
+from types import FrameType, ModuleType
 
 import keras
 import tensorflow as tf
 
+import tfscale
 from tfscale.errors import ConfigError
 
 KINDS: Mapping[type, str] = {
@@ -67,9 +68,17 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain[::-1]
 
 
-def _is_of(frame: FrameType, module: object) -> bool:
-    folder = os.path.dirname(inspect.getfile(module)) + os.sep  # type: ignore[arg-type]
-    return frame.f_code.co_filename.startswith(folder)
+def is_of_packages(path: str) -> bool:
+    """Returns whether a file of source code is TensorFlow's, Keras's or tfscale's."""
+    return any(_holds(module, path) for module in (tf, keras, tfscale))
+
+
+def _is_of(frame: FrameType, module: ModuleType) -> bool:
+    return _holds(module, frame.f_code.co_filename)
+
+
+def _holds(module: ModuleType, path: str) -> bool:
+    return path.startswith(os.path.dirname(inspect.getfile(module)) + os.sep)
 
 
 def _is_ours(frame: FrameType) -> bool:
