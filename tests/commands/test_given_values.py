@@ -29,6 +29,7 @@ def from_file(tmp_path, text):
         ("train: {minutes: 1:30}\n", "train.minutes: expected a number; received '1:30'"),
         ("train: {minutes: '1:30'}\n", "train.minutes: expected a number; received '1:30'"),
         ("train: {steps: 1:30:00}\n", "train.steps: expected a whole number; received '1:30:00'"),
+        ("train: {steps: 0o10}\n", "train.steps: expected a whole number; received '0o10'"),
         ("train: {steps: 1e3}\n", "train.steps: expected a whole number; received 1000.0"),
         # No is a text in YAML 1.2, as on the command line: it was false.
         *(
@@ -50,10 +51,12 @@ def test_a_file_says_one_thing(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     "written,steps",
-    [("010", 10), ("0x10", 16), ("0o10", 8), ("1_000", 1000), ("+7", 7), ("'5'", 5)],
+    [("010", 10), ("0x10", 16), ("0b11", 3), ("1_000", 1000), ("+7", 7), ("'5'", 5)],
 )
 def test_whole_numbers_of_a_file_are_those_of_the_command_line(tmp_path, written, steps):
     assert from_file(tmp_path, f"train: {{steps: {written}}}\n").train.steps == steps
+    words = [*TRAIN, "--train.steps", written.strip("'")]
+    assert COMMANDS["train"].parse(words).train.steps == steps
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,7 @@ def test_a_later_merge_is_not_a_second_value(tmp_path):
             ["--train.document_mask=yes"],
             "--train.document_mask: expected true or false; received 'yes'",
         ),
+        (["--train.steps", "0o10"], "--train.steps: expected a whole number; received '0o10'"),
         (["--train.steps", "1e1"], "--train.steps: expected a whole number; received '1e1'"),
         (["--train.steps", "[1]"], "--train.steps: expected a whole number; received '[1]'"),
         (["--train.seed", "null"], "--train.seed: expected a whole number; received 'null'"),

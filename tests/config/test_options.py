@@ -19,7 +19,7 @@ from tfscale.config import (
 )
 from tfscale.config.options import checked, checks_arguments
 from tfscale.config.step import StepOptions
-from tfscale.config.tasks import TaskConfig
+from tfscale.config.tasks import ExplainConfig, TaskConfig
 from tfscale.errors import ConfigError
 
 FILE = {"output": "d", "text": ["a.txt"]}
@@ -83,6 +83,22 @@ FILE = {"output": "d", "text": ["a.txt"]}
         (
             lambda: PrepareConfig(**FILE, sentencepiece_model="word"),
             "sentencepiece_model: expected one of unigram, bpe",
+        ),
+        (
+            lambda: PrepareConfig(**FILE, tokenizer="word", sentencepiece_model="bpe"),
+            "sentencepiece_model='bpe' is for training a sentencepiece tokenizer",
+        ),
+        (
+            lambda: PrepareConfig(**FILE, tokenizer_from="t", sentencepiece_model="bpe"),
+            "sentencepiece_model='bpe' is for training a sentencepiece tokenizer",
+        ),
+        (
+            lambda: ExplainConfig(text="a", samples=500),
+            "samples=500 has no effect with method=integrated_gradients",
+        ),
+        (
+            lambda: ExplainConfig(text="a", method="lime", steps=9),
+            "steps=9 has no effect with method=lime",
         ),
         (
             lambda: PrepareConfig(**FILE, lowercase="false"),

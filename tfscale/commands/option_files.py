@@ -81,13 +81,14 @@ class _Loader(yaml.SafeLoader):
 
 def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
-    return int(text, 0 if "x" in text or "o" in text else 10)
+    return int(text, 0 if "x" in text else 10)
 
 
 for _kind, _pattern, _first in (
     ("bool", "true|True|false|False", "tTfF"),
-    # Python's underscores are beyond YAML 1.2, and mean one thing only.
-    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
+    # Python's underscores are beyond YAML 1.2, and mean one thing only. 0o10 of YAML 1.2 is left
+    # out, which the command line refuses.
+    ("int", r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+", "-+0123456789"),
     (
         "float",
         r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"

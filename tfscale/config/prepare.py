@@ -13,6 +13,8 @@ from tfscale.registry import ENGINES, READERS, TOKENIZERS, NameIn
 
 # Kinds that others made, and that are taken as they are.
 _TAKEN = ("bpe", "huggingface", "sentencepiece_file")
+_OF_ONE_KIND = {"word_segmenter": "word", "sentencepiece_model": "sentencepiece"}
+"""Options of the training of one kind of tokenizer."""
 _SOURCE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -60,7 +62,7 @@ class PrepareConfig(QualityOptions):
     """Tokenizer to use instead of training one: its folder (or a data or run folder), a Hugging
     Face folder or tokenizer.json, or a SentencePiece model."""
     sentencepiece_model: SentencePieceModel = rare("unigram")
-    """SentencePiece algorithm. No effect on the other tokenizers."""
+    """SentencePiece algorithm, with tokenizer=sentencepiece."""
     word_segmenter: WordSegmenter = rare("none")
     """How the word tokenizer finds words: by white space (none), or by jieba, for Chinese."""
     vocabulary_size: int = 0
@@ -121,14 +123,13 @@ class PrepareConfig(QualityOptions):
                     f"source: the name {name!r} becomes a part of names of files; expected up to 64"
                     " letters, digits, - and _"
                 )
-        if self.word_segmenter != "none" and (
-            self.tokenizer_from
-            or "word_segmenter" not in TOKENIZERS.get(self.tokenizer).training_options
-        ):
-            raise ConfigError(
-                f"word_segmenter={self.word_segmenter!r} is for training a word tokenizer:"
-                " --tokenizer word"
-            )
+        trains = () if self.tokenizer_from else TOKENIZERS.get(self.tokenizer).training_options
+        for name, kind in _OF_ONE_KIND.items():
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and name not in trains:
+                raise ConfigError(
+                    f"{name}={value!r} is for training a {kind} tokenizer: --tokenizer {kind}"
+                )
         check_range(
             0 <= self.validation_fraction <= 0.5,
             "validation_fraction",

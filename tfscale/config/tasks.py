@@ -130,10 +130,9 @@ class ExplainConfig(Options):
     label: str = ""
     """The label of a classifier that is explained; empty takes the most probable one."""
     steps: int = 50
-    """Points of the integral. No effect on lime."""
+    """Points of the integral, with method=integrated_gradients."""
     samples: int = 1000
-    """Texts with words left out that lime fits its weights to. No effect on
-    integrated_gradients."""
+    """Texts with words left out that lime fits its weights to, with method=lime."""
     seed: int = 0
     """Seed of lime's samples."""
     output: str = ""
@@ -143,6 +142,14 @@ class ExplainConfig(Options):
         super().__post_init__()
         if not self.text.strip():
             raise ConfigError("the text is empty; give one of a word or more")
+        for name, method in (
+            ("steps", "integrated_gradients"),
+            ("samples", "lime"),
+            ("seed", "lime"),
+        ):
+            value = getattr(self, name)
+            if self.method != method and value != getattr(type(self), name):
+                raise ConfigError(f"{name}={value} has no effect with method={self.method}")
         check_range(self.steps >= 1, "steps", self.steps, "1 or more")
         check_range(self.samples >= 10, "samples", self.samples, "10 or more")
         check_range(self.seed >= 0, "seed", self.seed, "0 or more")
