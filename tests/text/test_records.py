@@ -105,6 +105,15 @@ def test_tables_by_their_heads(tmp_path):
         content = f"{before}id;{name}\n1;a\n"
         assert read(write(tmp_path / "a.csv", content), text_field=name)[0] == ["a"]
     assert read(write(tmp_path / "a.csv", "sep=|\nid|text\n1|a,b\n"))[0] == ["a,b"]
+    # Commas within a name are no sign of what parts the columns.
+    content = 'id;"title, long";text\n1;"x, y";a\n'
+    assert read(write(tmp_path / "a.csv", content))[0] == ["a"]
+    content = '"a ""b"", c"\ttext\n1\ta;b\n'
+    assert read(write(tmp_path / "a.csv", content))[0] == ["a;b"]
+    assert read(write(tmp_path / "a.csv", ",,text\n1,2,a\n"))[0] == ["a"]
+    assert read(write(tmp_path / "a.tab", "id\ttext\n1\ta, b;c\n"))[0] == ["a, b;c"]
+    with pytest.raises(DataError, match="a column has the name of another: , , text, text"):
+        read(write(tmp_path / "a.csv", ",,text,text\n1,2,a,b\n"))
     with pytest.raises(DataError, match=r"a\.csv, line 5: 1 columns, and the head has 2"):
         read(write(tmp_path / "a.csv", "\nsep=;\nid;text\n1;a\nb\n"))
     assert read(write(tmp_path / "a.csv", 'text\r\nhello\r\n"a\r\nb"\r\n'))[0] == [

@@ -17,10 +17,12 @@ _LONGEST_FIELD = 2**30
 
 @register
 class CSVReader(RecordLinesReader):
-    """Rows by the names of their columns, with the line each ends at. Fields may be quoted.
+    """Rows by the names of their columns, with the line each ends at. Fields may be quoted, and
+    columns without a name, such as an index of pandas, are passed over.
 
-    A table whose head has no comma, and a semicolon or a tab, is parted by that. Blank lines before
-    the head are passed over, and a line `sep=;` there, of Excel, says by what it is parted.
+    A table whose head has no comma outside of quotes, and a semicolon or a tab, is parted by that.
+    Blank lines before the head are passed over, and a line `sep=;` there, of Excel, says by what it
+    is parted.
     """
 
     name = "csv"
@@ -35,7 +37,8 @@ class CSVReader(RecordLinesReader):
             self.check_row(row, where)
             if not head:
                 head = [name.strip() for name in row]
-                if len(set(head)) < len(head):
+                named = [name for name in head if name]
+                if len(set(named)) < len(named):
                     raise DataError(f"{where}: a column has the name of another: {', '.join(head)}")
             elif row:
                 if len(row) != len(head):
@@ -53,7 +56,9 @@ class CSVReader(RecordLinesReader):
         first, head = next(((n, line) for n, line in lines if line.strip()), (1, ""))
         if named := re.fullmatch(r"sep=([^\w\s]|\t)\s*", head):
             first, head = next(lines, (first, ""))
-        delimiter = next((mark for mark in self.delimiters if mark in head), self.delimiters[0])
+        # A mark within quotes belongs to a name.
+        bare = re.sub(r'"(?:[^"]|"")*"', "", head)
+        delimiter = next((mark for mark in self.delimiters if mark in bare), self.delimiters[0])
         if named:
             delimiter = named[1]
         rest = (line for _, line in lines)

@@ -14,7 +14,7 @@ class TSVReader(CSVReader):
     """
 
     name = "tsv"
-    suffixes = (".tsv",)
+    suffixes = (".tsv", ".tab")
     delimiters = "\t"
 
     def check_row(self, row: list[str], where: str) -> None:
