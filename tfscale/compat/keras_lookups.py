@@ -1,4 +1,4 @@
-"""What `keras.ops.take`, by which `Embedding` looks up rows, gives for an id beyond the table.
+"""Lookups of `keras.ops.take`, which `Embedding` uses, with ids beyond the table.
 
 TensorFlow ends with an error on a CPU. A program of XLA's takes the last row, and a GPU zeros,
 without a word: a model would train on other text than it was given.

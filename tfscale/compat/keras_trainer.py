@@ -74,7 +74,7 @@ class KerasLoop(keras.Model):
 
     @property
     def distribute_strategy(self) -> WholeBatches:
-        """What Keras's loop takes for its strategy."""
+        """The strategy that Keras's loop sees."""
         return WholeBatches()
 
     def _maybe_symbolic_build(self, iterator=None, data_batch: Nested = None) -> None:

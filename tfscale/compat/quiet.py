@@ -19,7 +19,7 @@ pictures, data frames as the input of `fit`, and wrappers for scikit-learn. No c
 for these; what tfscale itself does with the libraries it imports later."""
 
 _command_note: Callable[[str], None] | None = None
-"""What tells the user of a command that TensorFlow is loaded; None in other processes."""
+"""Callback that says that TensorFlow is being loaded; None outside of commands."""
 
 
 def begin_command(note: Callable[[str], None]) -> None:

@@ -92,7 +92,7 @@ class PrepareConfig(QualityOptions):
     """Processes that filter and tokenize; 0 takes one per core. The output does not depend on
     it."""
     engine: Annotated[str, NameIn(ENGINES, explained=True)] = rare("local")
-    """What does the work. The output does not depend on it."""
+    """Engine that does the work. The output does not depend on it."""
     beam: dict[str, str | int | float | bool | list[str]] = rare({})
     """Options of Apache Beam for --engine beam, any of Beam's own, also as --beam.NAME VALUE, such
     as --beam.runner FlinkRunner."""

@@ -21,7 +21,7 @@ _NEEDED = {
 
 @dataclass(frozen=True, kw_only=True)
 class QualityOptions(Options):
-    """What is kept of the training text; everything is off until it is named."""
+    """Options that choose among the training documents; each is off until it is given."""
 
     filters: list[Annotated[str, NameIn(FILTERS, explained=True)]] = field(default_factory=list)
     """Filters that drop documents, by the names of their published sources; applied in this
@@ -48,7 +48,7 @@ class QualityOptions(Options):
     near_duplicate_ngram: int = rare(5)
     """Words (or characters) of an n-gram of --near-duplicates."""
     near_duplicate_unit: Literal["word", "character"] = rare("word")
-    """Whether n-grams of --near-duplicates are of words or of characters."""
+    """Unit of the n-grams of --near-duplicates: words or characters."""
     near_duplicate_permutations: int = rare(112)
     """Numbers in the MinHash signature of a document."""
     near_duplicate_bands: int = rare(0)

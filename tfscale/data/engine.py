@@ -17,7 +17,7 @@ from tfscale.text.tokenizers import Tokenizer
 
 @dataclass(frozen=True)
 class Task:
-    """What an engine gets.
+    """The input of an engine.
 
     Attributes:
         config: the options.
@@ -41,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What an engine wrote besides the shards, their index and the tokenizer's folder.
+    """The result of an engine, besides the shards, their index and the tokenizer's folder.
 
     Attributes:
         tokenizer: what the text is encoded by.
@@ -55,7 +55,7 @@ class Done:
 
 
 class Engine(abc.ABC):
-    """What does the work of `tfscale prepare`: reads, chooses, splits, tokenizes, writes shards.
+    """Does the work of `tfscale prepare`: reads, chooses, splits, tokenizes, writes shards.
 
     Every engine writes the same bytes. An engine is a subclass in a file of its own under
     `tfscale/data/engines`, registered by `tfscale.register`.

@@ -45,7 +45,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """What a split has of a source; see `Split`."""
+    """The documents of a source in a split; see `Split`."""
 
     documents: int
     tokens: int

@@ -23,7 +23,7 @@ MEMBER_RECORDS = 4
 one record the files are larger by 3 to 6 %, with four by 1 to 2 %."""
 
 _GZIP = 31
-"""What zlib calls gzip with a window of 32 KiB. Its header holds no time of day."""
+"""zlib's number for gzip with a window of 32 KiB. The header holds no time of day."""
 _GROUP_MEMBERS = 16
 """Members that are uncompressed in memory at a time, about 2 MB."""
 _SHARD_TOKENS = 4_000_000

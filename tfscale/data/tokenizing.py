@@ -113,7 +113,7 @@ class BatchEncoder(Generic[BatchT]):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What a process that tokenizes needs: a tokenizer's folder, and a spool.
+    """The job of a process that tokenizes: a tokenizer's folder, and a spool.
 
     Attributes:
         modules: their imports register the kind of the tokenizer.

@@ -15,7 +15,7 @@ from tfscale.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """What each group of rows reads.
+    """The windows that each group of rows reads.
 
     Attributes:
         mixture: the sources and their shares; None where the sources are not named.

@@ -19,11 +19,11 @@ from tfscale.errors import TfscaleError
 
 
 class Job(Protocol):
-    """What the processes are to do; it is pickled."""
+    """The work of the processes; it is pickled."""
 
     @property
     def verb(self) -> str:
-        """What a process of it does, for messages: "tokenizes"."""
+        """A verb for messages, such as "tokenizes"."""
 
     @property
     def modules(self) -> Sequence[str]:

@@ -223,4 +223,4 @@ def _destroy(owned: list[tuple[str, ctypes.c_void_p]]) -> None:
 _PAYLOADS: dict[str, ctypes.Array[ctypes.c_char]] = {}
 """Options in the form in which the library was given them; it does not copy them."""
 _KEEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
-"""What the library calls when it is done with an option."""
+"""Called by the library when it is done with an option; frees nothing, as `_PAYLOADS` keeps it."""

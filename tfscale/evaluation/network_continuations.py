@@ -66,7 +66,7 @@ def score_continuations(
 
 
 _Batch = list[tuple[tuple[int, ...], list[int]]]
-"""What is read, and the numbers of the rows that are scored by it."""
+"""The ids to read, and the numbers of the rows that they score."""
 
 
 def _batches(rows: Sequence[Continuation]) -> Iterator[_Batch]:

@@ -47,7 +47,7 @@ _CHATS: Sequence[Sequence[Message]] = (
     ],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}],
 )
-"""What is rendered by both; a template may refuse some, such as a message of the system."""
+"""Chats that both render; a template may refuse some, such as a system message."""
 _START = "\x02start\x03"
 _SHOWN = 60
 

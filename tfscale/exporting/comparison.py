@@ -1,4 +1,4 @@
-"""What the checks of all forms of file share: logits and a greedy completion beside the network's.
+"""The checks that all forms of file share: logits and a greedy completion beside the network's.
 
 Shapes: N tokens of a part, V vocabulary.
 """

@@ -85,7 +85,7 @@ _INSTEAD = {
     "StringToHashBucketFast": "Hashing makes it: hash outside of the model, and export the model of"
     " the numbers",
 }
-"""What can stand for an operation of Keras that TFLite lacks."""
+"""Replacements for operations of Keras that TFLite lacks."""
 
 
 def reason(message: str) -> str:

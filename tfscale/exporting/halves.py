@@ -24,7 +24,7 @@ from tfscale.exporting.streamed import StreamedWeight
 
 _LARGEST = float(np.finfo(np.float16).max)
 _VERSION = 3
-"""Of DEQUANTIZE, from which on it reads float16."""
+"""Version of DEQUANTIZE, from which on it reads float16."""
 
 
 def in_float16(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What the outputs of a model mean: their names, whether they are probabilities, logits or other
+"""The meaning of a model's outputs: their names, whether they are probabilities, logits or other
 numbers, the names of classes, and what would be right.
 
 Shapes: N rows, C classes.

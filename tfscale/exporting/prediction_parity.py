@@ -37,7 +37,7 @@ _LEAST_PROBABILITY = 1e-4
 _LEAST_LOGITS = 0.05
 """Spread of logits below which they do not decide anything."""
 _LEAST_VARIATION = 0.01
-"""Of the size of values; what moves less from row to row is not told apart."""
+"""Share of the size of values; smaller differences between rows are not told apart."""
 
 
 def compare_predictions(

@@ -23,7 +23,7 @@ from tfscale.exporting.incoming import of_text
 MOST_ROWS = 1000
 """Rows that are taken of a dataset, which may have no end."""
 Given: TypeAlias = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray] | tf.data.Dataset
-"""What users give as samples and targets."""
+"""Samples and targets as users give them."""
 
 
 @dataclass(frozen=True)

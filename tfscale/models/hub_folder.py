@@ -1,4 +1,4 @@
-"""What keras-hub leaves unread of the config.json of a Hugging Face folder.
+"""Options in the config.json of a Hugging Face folder that keras-hub does not read.
 
 Its converters (`keras_hub/src/utils/transformers` of 0.32) read some options and take their own
 defaults for others, so that a model would be loaded without a word and compute something else. Here

@@ -68,7 +68,7 @@ class Reading:
             if self.packed
             else window_plan(manifest, self.length, self.rows, train_config.mix)
         )
-        """What each row of a batch reads; None for streams."""
+        """The windows that each row of a batch reads; None for streams."""
         self.epoch_steps = (
             self.plan.steps if self.plan else stream_steps(manifest, self.length, self.rows)
         )

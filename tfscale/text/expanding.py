@@ -58,7 +58,7 @@ class OpenArchive:
 
     @property
     def damaged(self) -> str:
-        """What is said of damaged bytes."""
+        """Returns the message about damaged bytes."""
         return f"{self.path} is a damaged {self.kind.what} archive"
 
     @contextlib.contextmanager

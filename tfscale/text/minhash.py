@@ -82,7 +82,7 @@ class MinHash:
 
     @property
     def described(self) -> dict[str, int | str]:
-        """What the manifest keeps besides the options."""
+        """Entries of the manifest, besides the options."""
         import rensa
 
         return {

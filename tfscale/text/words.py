@@ -11,7 +11,7 @@ CHINESE_AND_JAPANESE = (
 )
 """Characters of a class in a regular expression, as the next."""
 BESIDE_OTHERS = CHINESE_AND_JAPANESE + r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\uac00-\ud7af"
-"""Those of scripts that write foreign words without a space before or after them."""
+"""Characters of scripts that write foreign words without a space before or after them."""
 _PUNCTUATION = (
     r"!-/:-@\[-`{-~\u00a1-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u200b\u2010-\u205e"
     r"\u2190-\u2bff\u3001-\u3004\u3008-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"

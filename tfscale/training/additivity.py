@@ -23,7 +23,7 @@ over the rows. `sum`: one number, the sum over the rows."""
 
 ONE_DEVICE = "train on one device with micro_batches=1"
 TINY = 1e-30
-"""What is below says nothing: 0 is a sum and a mean of zeros."""
+"""Smaller values prove nothing: 0 is both a sum and a mean of zeros."""
 
 
 @dataclass(frozen=True)

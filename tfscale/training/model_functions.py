@@ -1,4 +1,4 @@
-"""What Keras's loops call for each batch: train, test and predict functions over a strategy."""
+"""The train, test and predict functions that Keras's loops call for each batch."""
 
 from collections.abc import Callable, Iterable, Sequence
 

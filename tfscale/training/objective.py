@@ -53,11 +53,11 @@ class Term:
 
 
 Forms = Mapping[Rule, Term]
-"""What a term of the loss is by each rule that could hold for it."""
+"""A term of the loss by each rule that could hold for it."""
 
 
 class Part(NamedTuple):
-    """What a loss is computed from: some rows of a batch of B.
+    """The inputs of a loss: some rows of a batch of B.
 
     Attributes:
         x: inputs (b, ...).

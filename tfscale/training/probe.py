@@ -53,7 +53,7 @@ class Probe:
         # GPUs and TPUs multiply float32 matrices with fewer bits, in other orders.
         rough = any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
         self.rounding = 3e-2 if sixteen or rough else 1e-3
-        """What the network's arithmetic may change where it sees other rows, relatively."""
+        """Relative difference that rounding may make where the network sees other rows."""
         self.assigned: set[int] = set()
         """The identities of the variables that something counts in."""
         self._run_forward: Callable = self._forward

@@ -25,7 +25,7 @@ FLOAT32: Way = ("float32", True, False)
 BFLOAT16: Way = ("bfloat16", False, False)
 BFLOAT16_XLA: Way = ("bfloat16", True, True)
 BFLOAT16_XLA_ALONE: Way = ("bfloat16", True, False)
-"""What is left to XLA where batches have no fixed number of rows."""
+"""XLA without oneDNN's products, which need batches with a fixed number of rows."""
 
 _MOST_ROWS, _MOST_WIDTH = 512, 2048
 _SHAPES, _ROUNDS = 2, 4

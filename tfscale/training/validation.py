@@ -18,7 +18,7 @@ from tfscale.training.xla import has_xla
 
 
 class Watcher(Protocol):
-    """What is told of each batch that is evaluated."""
+    """Callbacks around each batch that is evaluated."""
 
     def begin(self, index: int) -> None:
         """Is called before a batch, from 0."""

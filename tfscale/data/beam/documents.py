@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Pieces:
-    """What is known of the pieces of documents, in order.
+    """A table of the pieces of documents, in order.
 
     Attributes:
         path: of the file with their text.

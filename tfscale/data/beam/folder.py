@@ -18,7 +18,7 @@ _OUTCOME = "outcome"
 
 
 class Message(NamedTuple):
-    """What a step has to say to the user.
+    """A message of a step for the user.
 
     Attributes:
         order: its place among all messages.

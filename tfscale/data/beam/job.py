@@ -1,4 +1,4 @@
-"""What every step knows: the options, the files and the cleaning, from a file of the folder."""
+"""The job that every step shares: options, files and cleaning, read from a file of the folder."""
 
 import contextlib
 import dataclasses
@@ -57,7 +57,7 @@ class FileRun:
 
 @dataclass(frozen=True)
 class Job:
-    """What every step knows.
+    """The options, files and cleaning that every step shares.
 
     Attributes:
         config: the options.

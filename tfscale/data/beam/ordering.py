@@ -66,7 +66,7 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with the documents.
+    """The order of the documents and the part that each belongs to.
 
     Attributes:
         owners: tells which part a document belongs to.
@@ -130,7 +130,7 @@ def _tables(chunks: Sequence[str]) -> Iterator[Kept]:
 
 
 class _Counted:
-    """What the tables of all chunks come to.
+    """The totals of the tables of all chunks.
 
     Attributes:
         read, dropped, tally, text_bytes: see `Plan`.

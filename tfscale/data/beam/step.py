@@ -54,7 +54,7 @@ class Step(Watched, abc.ABC):
 
     @property
     def job(self) -> Job:
-        """What every step knows."""
+        """The job that every step shares."""
         return load_job(self.folder)
 
     def process(self, element: Any) -> Iterator[Any]:

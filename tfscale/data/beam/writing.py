@@ -20,7 +20,7 @@ from tfscale.text.tokenizers import load_tokenizer
 
 @dataclass(frozen=True)
 class Totals:
-    """What all batches come to.
+    """The totals of all batches.
 
     Attributes:
         plan_path, tokenizer_dir: what `Train` yields.
@@ -154,7 +154,7 @@ class _Joined:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the pipeline wrote into the shared folder.
+    """The files that the pipeline wrote into the shared folder.
 
     Attributes:
         tokenizer_dir: the tokenizer.

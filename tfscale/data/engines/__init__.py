@@ -1,1 +1,1 @@
-"""What does the work of `tfscale prepare`: a file for each engine, named as `--engine` names it."""
+"""The engines of `tfscale prepare`, one file for each, named as `--engine` names it."""

@@ -77,7 +77,7 @@ class PackedStream:
 
 @dataclass(frozen=True)
 class PackedPlan:
-    """What each group of rows reads.
+    """The pieces that each group of rows reads.
 
     Attributes:
         windows: groups, steps of an epoch, and rows of each stream and group in it. Without a mix

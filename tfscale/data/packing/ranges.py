@@ -16,7 +16,7 @@ from tfscale.files.paths import open_file
 _BEFORE, _AFTER = 12, 4
 """Bytes of a TFRecord before its data (its length and a checksum), and after it (a checksum)."""
 _GZIP = 31
-"""What zlib calls gzip with a window of 32 KiB."""
+"""zlib's number for gzip with a window of 32 KiB."""
 
 
 @dataclass(frozen=True)

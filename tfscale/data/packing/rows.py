@@ -21,7 +21,7 @@ from tfscale.data.packing.ranges import TokenRanges
 from tfscale.data.windows import stored_dtype
 
 _ORDER, _PIECES, _ROWS = range(3)
-"""What numbers are drawn for: the order of pools, of pieces of one length, and of rows."""
+"""Purposes of random numbers: the order of pools, of pieces of one length, and of rows."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is found out about one document, whatever the others are."""
+"""The examination of one document, which does not depend on the others."""
 
 import dataclasses
 from collections import Counter
@@ -151,7 +151,7 @@ class Examiner:
 
 @dataclass(frozen=True)
 class Examination:
-    """What a process that examines documents needs; see `tfscale.data.workers.Job`."""
+    """The job of a process that examines documents; see `tfscale.data.workers.Job`."""
 
     config: PrepareConfig
     clean: Cleaner

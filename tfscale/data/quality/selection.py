@@ -85,7 +85,7 @@ class Selection:
 
     @property
     def described(self) -> JsonObject:
-        """What the manifest keeps of how the documents were chosen, besides the options."""
+        """How the documents were chosen, for the manifest, besides the options."""
         how: JsonObject = {}
         if self._minhash:
             how["near_duplicate_signatures"] = self._minhash.described
@@ -132,8 +132,10 @@ class Selection:
 
     @property
     def examination(self) -> Examination | None:
-        """What another process needs to examine documents; None where it cannot import a filter or
-        a removal."""
+        """The job of other processes that examine documents.
+
+        None where they cannot import a filter or a removal.
+        """
         modules = modules_of(self._examiner)
         if modules is None:
             return None

@@ -1,4 +1,4 @@
-"""What the report of a corpus shows: lengths, languages, and samples of what was dropped."""
+"""Statistics for the report of a corpus: lengths, languages, samples of dropped documents."""
 
 import bisect
 from collections import Counter, defaultdict

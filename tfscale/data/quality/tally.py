@@ -1,4 +1,4 @@
-"""What became of the documents of a text: the counts of the manifest, and those of the report."""
+"""Counts of kept and dropped documents, for the manifest and the report."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ class Counted(Measured, Protocol):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What removals and filters did to it."""
+        """The removals and filters that changed or dropped it."""
 
 
 class Tally:

@@ -18,7 +18,7 @@ GEMMA_PARTS: Mapping[str, Allowed] = {
     "rope_scaling": ANY_SCALING,
     "head_dim": None,
 }
-"""What all of Gemma have."""
+"""Options that all Gemma models share."""
 
 
 @register

@@ -61,8 +61,10 @@ def added_positions(first: LayerCall, second: LayerCall, context: int) -> LayerS
 
 
 def _table(call: LayerCall, context: int) -> np.ndarray | None:
-    """What a layer adds at each position, (C, D); None where it does not give C vectors of C
-    tokens."""
+    """Returns the vectors that a layer adds at each position, (C, D).
+
+    None where it does not give C vectors for C tokens.
+    """
     name = next(iter(call.arguments), "")
     given = call.arguments.get(name)
     if given is None or not tf.is_tensor(given) or not tf.is_tensor(call.output):

@@ -48,7 +48,7 @@ class LayerCall:
 
     @property
     def name(self) -> str:
-        """What the layer is called in messages."""
+        """The name of the layer in messages."""
         return f"layer {self.layer.name!r} ({type(self.layer).__name__})"
 
     def refused(self, reason: str) -> CannotDecode:
@@ -80,7 +80,7 @@ class Place:
 
 
 class LayerStep(abc.ABC):
-    """What one call of a layer does with the tokens of one step; a subclass for each kind of layer.
+    """One call of a layer on the tokens of one step; each kind of layer has a subclass.
 
     Args:
         call: the call in the whole forward pass, on one row.

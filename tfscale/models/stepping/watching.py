@@ -95,7 +95,7 @@ def first_that_looks_ahead(
 
 @dataclasses.dataclass(frozen=True)
 class Suspect:
-    """What makes two forward passes differ.
+    """The call that makes two forward passes differ.
 
     Attributes:
         call: the first call of a layer whose output differs; None where no layer's does.

@@ -9,7 +9,7 @@ from tfscale.text.compression import Compression
 from tfscale.text.compressions._streams import Streams
 
 _BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""What follows the level in a stream: its first block, or its end."""
+"""The bytes after the level in a stream: those of its first block, or of its end."""
 
 
 @register

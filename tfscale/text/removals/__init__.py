@@ -1,1 +1,1 @@
-"""What `--remove` finds, one file for each name."""
+"""The removals that `--remove` offers, one file for each name."""

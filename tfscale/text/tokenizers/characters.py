@@ -1,4 +1,4 @@
-"""What a text consists of, before it is tokenized."""
+"""The characters of a text, before it is tokenized."""
 
 from tfscale.errors import TokenizerError
 

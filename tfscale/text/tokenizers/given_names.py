@@ -7,10 +7,10 @@ from tfscale.errors import TokenizerError
 from tfscale.files.json_text import JsonObject, parse_json
 
 CONFIG_FILE = "tokenizer_config.json"
-"""Of Hugging Face; the one of tfscale is called so too."""
+"""Configuration of a Hugging Face tokenizer; that of tfscale has the same name."""
 GENERATION_FILE = "generation_config.json"
 MODEL_CONFIG_FILE = "config.json"
-"""Of a model, which names its tokens too."""
+"""Configuration of a model, which names special tokens, too."""
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]", "[EOS]")
 """Texts of end tokens where no file names one."""
 

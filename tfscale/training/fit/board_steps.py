@@ -14,7 +14,7 @@ from tfscale.compat.keras_callbacks import begin_train_call, end_train_call
 from tfscale.training.step_state import StepState
 
 _PLACE = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
-"""Of the callbacks among the arguments of `fit`."""
+"""Position of `callbacks` among the arguments of `fit`."""
 
 
 class BoardSteps(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""What `fit` validates on, after which epochs, and the batches that `evaluate` reads.
+"""The validation of `fit`: its data, its epochs, and the batches that `evaluate` reads.
 
 Shapes: N rows of arrays, B rows of a batch, T tokens.
 """
