@@ -36,7 +36,7 @@ test: $(STAMP)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20 $(ARGS)
 
 test-slow: $(STAMP)  ## the longer tests, which `make test` leaves out
-	@$(BIN)/python -m pytest -m slow --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "slow and not tpu" --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 test-real-size: $(STAMP)  ## Gemma 3 270M's shape and Qwen 3 0.6B's, from preset to device (an hour, 8 GB of memory, 20 GB of disk)
 	@$(BIN)/python -m pytest -m real_size tests/test_real_size.py -s $(ARGS)
