@@ -61,7 +61,8 @@ def folder_tokenizer(
     read = _first(by_keras_hub, stop_tokens)
     if read is None or (read.vocabulary_size, read.end_id) != (own.vocabulary_size, own.end_id):
         return own
-    if any(read.encode(text) != own.encode(text) for text in _TRIED):
+    found = [f"x {text}y" for text in own.found_texts()]
+    if any(read.encode(text) != own.encode(text) for text in (*_TRIED, *found)):
         return own
     space = read.special.leading_space
     return read.with_special(dataclasses.replace(own.special, leading_space=space))

@@ -58,6 +58,10 @@ class SavedTokenizer(abc.ABC):
         """
         raise ExportError(f"keras-hub's decoders have no tokenizer of kind {self.kind}")
 
+    def found_texts(self) -> list[str]:
+        """Returns the texts that are one token wherever they stand, without being special tokens."""
+        return []
+
     def gguf_vocabulary(self) -> dict[str, object]:
         """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries
         after `tokenizer.ggml.`, without the tokens that begin and end a text.

@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tfscale.errors import ExportError, TokenizerError
+from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.gguf_words import CONTROL, NORMAL, word_cutter
+from tfscale.text.tokenizers.gguf_pieces import in_that_manner, piece_entries
+from tfscale.text.tokenizers.gguf_words import byte_level_entries
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.special import split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
@@ -174,25 +175,17 @@ class HuggingFaceFile(TakenTokenizer):
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
+    def found_texts(self) -> list[str]:
+        added = self._content.get("added_tokens") or []
+        return [token["content"] for token in added if not token.get("special")]
+
     def gguf_vocabulary(self) -> dict[str, object]:
-        model, added = self._content["model"], self._content.get("added_tokens") or []
-        if "merges" not in model or not isinstance(self._spelling, ByteSpelling):
-            return super().gguf_vocabulary()
-        way = word_cutter(self._content)
-        plain = [token["content"] for token in added if not token.get("special")]
-        if plain or not self.lossless:
-            has = f"the added token {plain[0]!r}" if plain else "no token for each byte"
-            raise ExportError(f"tokenizer.json has {has}, which llama.cpp would read otherwise")
-        special, merges = set(self.special_tokens.values()), model["merges"]
-        return {
-            "model": "gpt2",
-            "pre": way,
-            "tokens": list(self._pieces),
-            "token_type": [
-                CONTROL if id in special else NORMAL for id in range(self.vocabulary_size)
-            ],
-            "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
-        }
+        special = {*self.special_tokens.values()}
+        if in_that_manner(self._content):
+            return piece_entries(self._content, self._pieces, special, self.unknown_id)
+        if "merges" in self._content["model"] and isinstance(self._spelling, ByteSpelling):
+            return byte_level_entries(self._content, self._pieces, special)
+        return super().gguf_vocabulary()
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._spelling(self._pieces[id], previous is None)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tfscale.errors import ExportError, TokenizerError
+from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.gguf_pieces import model_entries
 from tfscale.text.tokenizers.joining import joined_ids
 from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
 from tfscale.text.tokenizers.sentencepiece_models import parse_model, train_model
@@ -213,25 +214,8 @@ class SentencePieceTokenizer(Tokenizer):
         return {"proto": self.bundle_file()}
 
     def gguf_vocabulary(self) -> dict[str, object]:
-        """Returns pieces, scores and types, whose numbers are SentencePiece's own.
-
-        llama.cpp merges pairs by their scores, as SentencePiece's BPE does. Its unigram has no
-        bytes for what is not in the vocabulary.
-        """
-        proto = parse_model(self.model)
-        if proto.trainer_spec.model_type != proto.trainer_spec.BPE:
-            raise ExportError(
-                "llama.cpp has no SentencePiece unigram that spells unknown characters in bytes:"
-                " prepare the data with --sentencepiece-model bpe, or export with --format tflite"
-            )
-        return {
-            "model": "llama",
-            "pre": "default",
-            "tokens": [piece.piece for piece in proto.pieces],
-            "scores": [piece.score for piece in proto.pieces],
-            "token_type": [int(piece.type) for piece in proto.pieces],
-            "add_space_prefix": self.special.leading_space,
-        }
+        special = {*self.special_tokens.values()}
+        return model_entries(parse_model(self.model), special, self.special.leading_space)
 
     def tokenizer_json(self) -> bytes:
         return as_tokenizer_json(self.model, self.special.leading_space)
