@@ -54,6 +54,21 @@ def test_ids_and_stop_tokens_are_those_of_the_folder(digits, kind, tmp_path):
         assert found.encode(text) == own.encode(text), text
 
 
+def test_tokens_that_texts_spell_are_those_of_the_folder(tmp_path):
+    """Qwen 3's `<think>` is an added token that is no special one."""
+    folder, _, merges = folder_of(tmp_path / "theirs", False)
+    path = tmp_path / "theirs" / "tokenizer.json"
+    whole = theirs.library.Tokenizer.from_file(str(path))
+    whole.add_tokens([theirs.library.AddedToken("<think>", special=False, normalized=False)])
+    whole.save(str(path))
+    vocabulary = whole.get_vocab()
+    found = folder_tokenizer(folder, len(vocabulary), [], reader(vocabulary, merges, []))
+    assert found.kind == "huggingface" and found.found_texts() == ["<think>"]
+    assert found.encode("<think>") == [vocabulary["<think>"]]
+    assert found.decode([vocabulary["<think>"]]) == "<think>"
+    assert "<think>" not in found.special_tokens
+
+
 def test_a_file_with_more_tokens_than_the_model_names_stop_tokens_alone(tmp_path):
     folder, vocabulary, merges = folder_of(tmp_path / "theirs", True)
     asked = []

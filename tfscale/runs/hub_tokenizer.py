@@ -15,7 +15,7 @@ from tfscale.text.tokenizers import Tokenizer, load_tokenizer
 from tfscale.text.tokenizers.stopping import with_stops
 from tfscale.text.tokenizers.taking import file_of
 
-_TRIED = (
+TRIED = (
     "The quick  brown fox jumps over 12345 lazy dogs; it's 3.14, isn't it?",
     "def f(x):\n    return x + 1234567\n\n\n\tend\r\n",
     "  naïve café, ЖЁЛТЫЙ 你好 こんにちは ไทย 🙂👍🏽 ",
@@ -62,7 +62,7 @@ def folder_tokenizer(
     if read is None or (read.vocabulary_size, read.end_id) != (own.vocabulary_size, own.end_id):
         return own
     found = [f"x {text}y" for text in own.found_texts()]
-    if any(read.encode(text) != own.encode(text) for text in (*_TRIED, *found)):
+    if any(read.encode(text) != own.encode(text) for text in (*TRIED, *found)):
         return own
     space = read.special.leading_space
     return read.with_special(dataclasses.replace(own.special, leading_space=space))

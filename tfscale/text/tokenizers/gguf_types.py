@@ -48,5 +48,3 @@ def check_apart(texts: Collection[str]) -> None:
                 f"the added tokens {other!r} and {text!r} may overlap in a text, which llama.cpp"
                 " would read otherwise"
             )
-
-

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tfscale.errors import TokenizerError
+from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.gguf_pieces import in_that_manner, piece_entries
 from tfscale.text.tokenizers.gguf_words import byte_level_entries
@@ -14,6 +14,7 @@ from tfscale.text.tokenizers.special import split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
 from tfscale.text.tokenizers.taken import TakenTokenizer
 from tfscale.text.tokenizers.tokenizer_json import (
+    composes,
     keeps_all,
     read_content,
     unknown_id_of,
@@ -179,11 +180,33 @@ class HuggingFaceFile(TakenTokenizer):
         added = self._content.get("added_tokens") or []
         return [token["content"] for token in added if not token.get("special")]
 
+    def _merges(self) -> list[Any]:
+        merges: list[Any] = self._content["model"].get("merges") or []
+        return merges
+
+    def _by_bytes(self) -> bool:
+        """Returns whether bytes are merged in words, of texts that are composed at most."""
+        plain = self._content.get("normalizer") is None or composes(self._content)
+        spelled = isinstance(self._spelling, ByteSpelling) and bool(self._merges())
+        return plain and spelled and keeps_all(self._content | {"normalizer": None})
+
+    def hub_assets(self) -> dict[str, object]:
+        if not self._by_bytes():
+            raise ExportError(
+                "keras-hub has no form of this tokenizer.json, which is none of byte-level BPE, or"
+                " normalizes texts; --format huggingface writes it as it is"
+            )
+        vocabulary = {piece: id for id, piece in enumerate(self._pieces)}
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in self._merges()]
+        whole = sorted({*self.special_tokens, *self.found_texts()})
+        named = {"unsplittable_tokens": whole} if self.found_texts() else {}
+        return {"vocabulary": vocabulary, "merges": merges, **named}
+
     def gguf_vocabulary(self) -> dict[str, object]:
         special = {*self.special_tokens.values()}
         if in_that_manner(self._content):
             return piece_entries(self._content, self._pieces, special, self.unknown_id)
-        if "merges" in self._content["model"] and isinstance(self._spelling, ByteSpelling):
+        if self._merges() and isinstance(self._spelling, ByteSpelling):
             return byte_level_entries(self._content, self._pieces, special)
         return super().gguf_vocabulary()
 

@@ -141,10 +141,13 @@ class SentencePieceFile(TakenTokenizer):
             piece = piece.removeprefix(SPACE_MARK)
         return piece.replace(SPACE_MARK, " ").encode()
 
-
     def gguf_vocabulary(self) -> dict[str, object]:
         spec = self._proto.normalizer_spec
-        if spec.precompiled_charsmap or spec.remove_extra_whitespaces or not spec.escape_whitespaces:
+        if (
+            spec.precompiled_charsmap
+            or spec.remove_extra_whitespaces
+            or not spec.escape_whitespaces
+        ):
             raise ExportError(
                 f"the SentencePiece model changes texts ({spec.name}) before it cuts them, which"
                 " llama.cpp does not"
