@@ -1,6 +1,5 @@
 """Vocabularies of GGUF files in SentencePiece's manner, read by llama.cpp's rules in Python."""
 
-import json
 import random
 
 import pytest

@@ -59,7 +59,7 @@ class SavedTokenizer(abc.ABC):
         raise ExportError(f"keras-hub's decoders have no tokenizer of kind {self.kind}")
 
     def found_texts(self) -> list[str]:
-        """Returns the texts that are one token wherever they stand, without being special tokens."""
+        """Returns the texts that are a token wherever they stand, and no special token."""
         return []
 
     def gguf_vocabulary(self) -> dict[str, object]:
