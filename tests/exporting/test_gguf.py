@@ -18,6 +18,7 @@ from tests.exporting.gguf_models import (
     TOKENIZERS,
     network_of,
     pieces,
+    qwen_file,
     taken,
 )
 from tests.slow import slow_but
@@ -198,6 +199,16 @@ def test_a_chat_template_is_in_the_file(tmp_path):
     with pytest.raises(TokenizerError, match="chat_template.jinja is no text"):
         exported(tmp_path / "other", tokenizer=tokenizer)
     assert not (tmp_path / "other" / "export").exists()
+
+
+def test_a_reader_is_told_what_llama_cpp_does_not_compose(tmp_path):
+    tokenizer = qwen_file()
+    run = make_run(tmp_path / "run", network_of("qwen3", tokenizer.vocabulary_size), tokenizer)
+    config = ExportConfig(output=str(tmp_path / "export"), format="gguf")
+    export_run(run, config, tokenizer.encode(TEXT)[:96])
+    assert "decomposed characters composed (NFC)" in (tmp_path / "export/README.md").read_text()
+    _, _, folder = exported(tmp_path / "other")
+    assert "NFC" not in (folder / "README.md").read_text()
 
 
 def test_q8_0_by_hand(tmp_path):

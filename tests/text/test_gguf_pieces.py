@@ -79,6 +79,7 @@ def test_the_entries_of_a_file_by_hand():
     assert json_file(json_of_pieces()).gguf_vocabulary()["add_space_prefix"] is True
     # Qwen's tokens are found in any text, too, and its normalizer composes characters alone.
     entries = qwen_file().gguf_vocabulary()
+    assert qwen_file().composes and not json_file(json_of_pieces()).composes
     assert entries["pre"] == "qwen2" and entries["token_type"][-2:] == [4, 4]
 
 

@@ -33,6 +33,9 @@ class SavedTokenizer(abc.ABC):
     """The files of Hugging Face that the tokenizer was made of, as they were, by name; they are
     kept for an export to Hugging Face, and count nowhere else."""
 
+    composes: bool = False
+    """Whether the characters of a text are composed (NFC) before it is cut."""
+
     @abc.abstractmethod
     def files(self) -> dict[str, bytes]:
         """Returns the content of the saved files beside the configuration, by name."""

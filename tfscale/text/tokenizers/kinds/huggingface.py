@@ -76,6 +76,7 @@ class HuggingFaceFile(TakenTokenizer):
         self.unknown_id = None if complete else unknown
         self._spelling = spelling_of(self._content.get("decoder"))
         self.adds_spaces = self._spelling.adds_spaces
+        self.composes = composes(self._content)
         self.lossless = keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
 
     @staticmethod
@@ -186,7 +187,7 @@ class HuggingFaceFile(TakenTokenizer):
 
     def _by_bytes(self) -> bool:
         """Returns whether bytes are merged in words, of texts that are composed at most."""
-        plain = self._content.get("normalizer") is None or composes(self._content)
+        plain = self._content.get("normalizer") is None or self.composes
         spelled = isinstance(self._spelling, ByteSpelling) and bool(self._merges())
         return plain and spelled and keeps_all(self._content | {"normalizer": None})
 
