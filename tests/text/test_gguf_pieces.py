@@ -16,6 +16,7 @@ from tests.exporting.gguf_models import (
 from tests.text import theirs
 from tests.text.hostile import HOSTILE
 from tfscale.errors import ExportError
+from tfscale.text.tokenizers.gguf_pieces import in_that_manner
 from tfscale.text.tokenizers.gguf_types import USER_DEFINED, check_apart
 from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
 from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
@@ -55,8 +56,8 @@ def ids_by_score(entries, text):
             place = min(pairs)[1]
             symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
         for symbol in symbols:
-            in_bytes = [ids[f"<0x{byte:02X}>"] for byte in symbol.encode()]
-            result += [ids[symbol]] if symbol in ids else in_bytes
+            names = [symbol] if symbol in ids else [f"<0x{byte:02X}>" for byte in symbol.encode()]
+            result += [ids[name] for name in names]
     return result
 
 
@@ -81,6 +82,22 @@ def test_the_entries_of_a_file_by_hand():
     entries = qwen_file().gguf_vocabulary()
     assert qwen_file().composes and not json_file(json_of_pieces()).composes
     assert entries["pre"] == "qwen2" and entries["token_type"][-2:] == [4, 4]
+
+
+def test_a_character_may_stand_for_its_byte():
+    """Gemma 1 and 2 have the tabulator itself; a letter that is not ASCII is no byte."""
+    content = json_of_pieces(False)
+    vocabulary = content["model"]["vocab"]
+    assert "\t" not in vocabulary
+    vocabulary["\t"] = vocabulary.pop("<0x09>")
+    tokenizer = json_file(content)
+    entries = tokenizer.gguf_vocabulary()
+    assert entries["token_type"][vocabulary["\t"]] == 1
+    for text in ("a\tb", "\t\t狐"):
+        assert ids_by_score(entries, text) == tokenizer.encode(text)
+    assert in_that_manner(content)
+    del vocabulary["<0xE7>"]
+    assert not in_that_manner(content)
 
 
 def test_runs_of_spaces_are_spelled_with_spaces():

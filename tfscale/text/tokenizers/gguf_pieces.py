@@ -27,7 +27,7 @@ from tfscale.text.tokenizers.tokenizer_json import parts_of
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-_BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
+_BYTES = {f"<0x{byte:02X}>": byte for byte in range(256)}
 _SPACE_TO_MARK = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_MARK}
 _PREPEND = {"type": "Prepend", "prepend": SPACE_MARK}
 
@@ -35,7 +35,11 @@ _PREPEND = {"type": "Prepend", "prepend": SPACE_MARK}
 def in_that_manner(content: Mapping[str, Any]) -> bool:
     """Returns whether a tokenizer.json is byte-pair encoding that spells the unknown in bytes."""
     model = content["model"]
-    return "merges" in model and bool(model.get("byte_fallback")) and _BYTES <= {*model["vocab"]}
+    if "merges" not in model or not model.get("byte_fallback"):
+        return False
+    # Gemma 1 and 2 have the tabulator itself instead of its byte.
+    lacking = [byte for text, byte in _BYTES.items() if text not in model["vocab"]]
+    return all(byte < 128 and chr(byte) in model["vocab"] for byte in lacking)
 
 
 def piece_entries(
@@ -61,7 +65,7 @@ def piece_entries(
             f"tokenizer.json has the added token {min(found)!r} and puts a space before texts;"
             " llama.cpp would put one after that token too"
         )
-    _check_merges(content["model"]["merges"], order, {*pieces} - found - _BYTES)
+    _check_merges(content["model"]["merges"], order, {*pieces} - found - {*_BYTES})
     types = []
     for id, piece in enumerate(pieces):
         plain = BYTE if piece in _BYTES else USER_DEFINED if piece in found else NORMAL
