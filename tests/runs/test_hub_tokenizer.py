@@ -4,12 +4,16 @@ import json
 
 import pytest
 
+from tests.exporting.gguf_models import sentencepiece_file
 from tests.text import theirs
 from tests.text.hostile import HOSTILE
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.runs.hub_tokenizer import folder_tokenizer
 from tfscale.text.tokenizers import load_tokenizer
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
+from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
+from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text
 
 DOCUMENTS = ["the cats of house 12345 saw 123 birds and slept naïve café 你好 🙂\n" * 20]
 
@@ -67,6 +71,28 @@ def test_tokens_that_texts_spell_are_those_of_the_folder(tmp_path):
     assert found.encode("<think>") == [vocabulary["<think>"]]
     assert found.decode([vocabulary["<think>"]]) == "<think>"
     assert "<think>" not in found.special_tokens
+
+
+def test_no_text_spells_a_special_token_that_a_model_finds(tmp_path):
+    """keras-hub makes a model of Gemma 3's tokenizer.json in which texts spell every added token."""
+    options = {"add_dummy_prefix": False, "user_defined_symbols": ["<mask>", "<table>"]}
+    model = sentencepiece_file(**options)
+    content = json.loads(as_tokenizer_json(model, False))
+    content["added_tokens"][0]["special"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    theirs = SentencePieceTokenizer(keeping_text(model))
+    assert len(theirs.encode("<mask>")) == 1
+    size = theirs.vocabulary_size
+    found = folder_tokenizer(str(tmp_path), size, [], lambda stops: theirs)
+    own = load_tokenizer(str(tmp_path))
+    assert found.kind == "sentencepiece" and found.special_tokens["<mask>"] == own.id_of("<mask>")
+    for text in ("<mask>", "a <mask> <table>b", *HOSTILE):
+        assert found.encode(text) == own.encode(text), text
+    assert found.encode("<mask>", parse_special=True) == [own.id_of("<mask>")]
+    assert len(found.encode("<table>")) == 1
+    # Nothing is changed where nothing is found, and other kinds know their special tokens.
+    assert found.spelling_none(["<mask>", "</s>"]) is found and own.spelling_none(["x"]) is own
 
 
 def test_a_file_with_more_tokens_than_the_model_names_stop_tokens_alone(tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.text.tokenizers.spellings import SPACE_MARK
 from tfscale.text.tokenizers.stopping import with_stops
 from tfscale.text.tokenizers.taking import file_of
 
@@ -61,7 +62,11 @@ def folder_tokenizer(
     read = _first(by_keras_hub, stop_tokens)
     if read is None or (read.vocabulary_size, read.end_id) != (own.vocabulary_size, own.end_id):
         return own
-    found = [f"x {text}y" for text in own.found_texts()]
+    # Some SentencePiece models, and those that keras-hub makes of tokenizer.json, find these.
+    read = read.spelling_none(own.special_tokens)
+    # SentencePiece's own models read the sign of a space as a space.
+    names = [*own.special_tokens, *own.found_texts()]
+    found = [f"x {text}y" for text in names if SPACE_MARK not in text]
     if any(read.encode(text) != own.encode(text) for text in (*TRIED, *found)):
         return own
     space = read.special.leading_space

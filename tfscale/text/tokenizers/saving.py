@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -64,6 +64,13 @@ class SavedTokenizer(abc.ABC):
     def found_texts(self) -> list[str]:
         """Returns the texts that are a token wherever they stand, and no special token."""
         return []
+
+    def spelling_none(self, texts: Collection[str]) -> Self:
+        """Returns the same tokenizer, in which no text spells the special tokens of these texts.
+
+        One whose vocabulary says by itself which tokens are special is returned as it is.
+        """
+        return self
 
     def gguf_vocabulary(self) -> dict[str, object]:
         """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Self
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
 from tfscale.text.tokenizers.gguf_pieces import model_entries
 from tfscale.text.tokenizers.joining import joined_ids
 from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
-from tfscale.text.tokenizers.sentencepiece_models import parse_model, train_model
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.spellings import BYTE_PIECE, SPACE_MARK
 from tfscale.text.tokenizers.training_options import TrainingOptions
@@ -90,6 +91,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def special_ids(self) -> Iterable[int]:
         return [id for id in range(self.vocabulary_size) if self._processor.is_control(id)]
+
+    def spelling_none(self, texts: Collection[str]) -> Self:
+        model = keeping_text(self.model, texts)
+        if model == keeping_text(self.model):
+            return self
+        other = type(self)(model).with_special(self.special)
+        other.cleaner, other.original = self.cleaner, self.original
+        return other
 
     def encode_continued(self, text: str) -> list[int]:
         return self._encode_long([text])[0]
