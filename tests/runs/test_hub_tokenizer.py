@@ -73,6 +73,25 @@ def test_tokens_that_texts_spell_are_those_of_the_folder(tmp_path):
     assert "<think>" not in found.special_tokens
 
 
+@pytest.mark.parametrize("taken_whole, kind", [(True, "huggingface"), (False, "bpe")])
+def test_words_that_merges_do_not_reach(taken_whole, kind, tmp_path):
+    """Llama 3's file takes a word that is a token as it is, whatever the merges make of it."""
+    folder, vocabulary, merges = folder_of(tmp_path / "theirs", False)
+    # Merges make "xz" first, and nothing of "q" and "xz".
+    for text in ("qx", "xz", "qxz"):
+        vocabulary[text] = len(vocabulary)
+    merges = [*merges, ["x", "z"], ["q", "x"], ["qx", "z"]]
+    path = tmp_path / "theirs" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] |= {"vocab": vocabulary, "merges": merges, "ignore_merges": taken_whole}
+    path.write_text(json.dumps(content))
+    found = folder_tokenizer(folder, len(vocabulary), [], reader(vocabulary, merges, []))
+    own = load_tokenizer(folder)
+    assert found.kind == kind
+    assert found.encode("qxz") == own.encode("qxz")
+    assert len(found.encode("qxz")) == (1 if taken_whole else 2)
+
+
 def test_no_text_spells_a_special_token_that_a_model_finds(tmp_path):
     """keras-hub makes a model of Gemma 3's tokenizer.json in which texts spell every added token."""
     options = {"add_dummy_prefix": False, "user_defined_symbols": ["<mask>", "<table>"]}

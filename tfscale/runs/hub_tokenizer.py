@@ -69,6 +69,10 @@ def folder_tokenizer(
     found = [f"x {text}y" for text in names if SPACE_MARK not in text]
     if any(read.encode(text) != own.encode(text) for text in (*TRIED, *found)):
         return own
+    # Llama 3's, of which keras-hub knows the merges alone.
+    words = own.whole_words()
+    if read.encode_batch(words) != own.encode_batch(words):
+        return own
     space = read.special.leading_space
     return read.with_special(dataclasses.replace(own.special, leading_space=space))
 

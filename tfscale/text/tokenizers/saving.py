@@ -65,6 +65,10 @@ class SavedTokenizer(abc.ABC):
         """Returns the texts that are a token wherever they stand, and no special token."""
         return []
 
+    def whole_words(self) -> list[str]:
+        """Returns the words that are a token without merges, whatever merges would make of them."""
+        return []
+
     def spelling_none(self, texts: Collection[str]) -> Self:
         """Returns the same tokenizer, in which no text spells the special tokens of these texts.
 

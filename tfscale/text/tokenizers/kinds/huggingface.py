@@ -181,6 +181,13 @@ class HuggingFaceFile(TakenTokenizer):
         added = self._content.get("added_tokens") or []
         return [token["content"] for token in added if not token.get("special")]
 
+    def whole_words(self) -> list[str]:
+        if not self._content["model"].get("ignore_merges"):
+            return []
+        added = {token["content"] for token in self._content.get("added_tokens") or []}
+        spelled = (self._spelling(piece, False) for piece in self._pieces if piece not in added)
+        return [text for text in (word.decode(errors="ignore") for word in spelled) if text]
+
     def _merges(self) -> list[Any]:
         merges: list[Any] = self._content["model"].get("merges") or []
         return merges
