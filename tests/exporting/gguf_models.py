@@ -4,9 +4,11 @@ Rows are 64 numbers, two blocks of Q8_0; random weights, large enough that logit
 """
 
 import functools
+import io
 import json
 
 import numpy as np
+import sentencepiece
 import tokenizers as library
 
 from tests.text import theirs
@@ -17,6 +19,10 @@ from tfscale.text.builtin import builtin_corpus
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.kinds.bpe import BytePairTokenizer
 from tfscale.text.tokenizers.kinds.huggingface import HuggingFaceFile
+from tfscale.text.tokenizers.kinds.sentencepiece import SentencePieceTokenizer
+from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
+from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text
 from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
 
@@ -157,7 +163,84 @@ def taken(make):
     return HuggingFaceFile(content, added[-1])
 
 
+def json_of_pieces(leading_space=True, plain=()):
+    """A tokenizer.json in the manner of Llama 2, or of Gemma, with merges of a SentencePiece model."""
+    model = theirs.sentencepiece_model(texts(), "llama2")
+    content = json.loads(as_tokenizer_json(model, leading_space))
+    # It keeps characters apart that special tokens alone have.
+    content["pre_tokenizer"] = None if leading_space else GEMMA_WORDS
+    vocabulary = content["model"]["vocab"]
+    vocabulary.update({text: len(vocabulary) + number for number, text in enumerate(plain)})
+    whole = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [
+        {"id": vocabulary[text], "content": text, "special": text not in plain, **whole}
+        for text in ("<unk>", "<s>", "</s>", *plain)
+    ]
+    return content
+
+
+GEMMA_WORDS = {
+    "type": "Split",
+    "pattern": {"String": " "},
+    "behavior": "MergedWithPrevious",
+    "invert": False,
+}
+TABLE = ("<table>", "\n\n", "\n\n\n")
+
+
+def json_file(content):
+    return HuggingFaceFile(json.dumps(content).encode(), "</s>")
+
+
+def qwen_file():
+    """Qwen's words and normalizer, and a token that is found in any text."""
+    content = json.loads(byte_pairs(QWEN).model)
+    content["normalizer"] = {"type": "NFC"}
+    end, size = content["model"]["vocab"][END], len(content["model"]["vocab"])
+    whole = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [
+        {"id": end, "content": END, "special": True, **whole},
+        {"id": size, "content": "<think>", "special": False, **whole},
+        {"id": size + 1, "content": "</think>", "special": False, **whole},
+    ]
+    return HuggingFaceFile(json.dumps(content).encode(), END)
+
+
+KEEPS_TEXT = {
+    "byte_fallback": True,
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+}
+
+
+def sentencepiece_file(**options):
+    """A model of byte-pair encoding as it is."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([line for text in texts() for line in text.splitlines() if line]),
+        model_writer=model,
+        vocab_size=650,
+        num_threads=1,
+        minloglevel=2,
+        model_type="bpe",
+        **KEEPS_TEXT | options,
+    )
+    return model.getvalue()
+
+
+RUNS = ["\n\n", "<table>", *("\u2581" * count for count in range(2, 6))]
+GEMMA_FILE = {"add_dummy_prefix": False, "user_defined_symbols": RUNS}
 TOKENIZERS = {
+    "qwen2, a file as it is": qwen_file,
+    "default, Llama 2 as it is": lambda: json_file(json_of_pieces()),
+    "default, Gemma as it is": lambda: json_file(json_of_pieces(False, TABLE)),
+    "default, a model as it is": lambda: SentencePieceFile(sentencepiece_file()),
+    "default, a model with runs of spaces": lambda: SentencePieceFile(
+        sentencepiece_file(**GEMMA_FILE)
+    ),
+    "default, pieces of runs of spaces": lambda: SentencePieceTokenizer(
+        keeping_text(sentencepiece_file(**GEMMA_FILE))
+    ),
     "gpt-2, a file as it is": lambda: taken(theirs.gpt2),
     "dbrx, a file as it is": lambda: taken(theirs.llama3),
     "gpt-2": byte_pairs,

@@ -18,6 +18,7 @@ from tests.exporting.gguf_models import (
     TOKENIZERS,
     network_of,
     pieces,
+    qwen_file,
     taken,
 )
 from tests.slow import slow_but
@@ -200,6 +201,16 @@ def test_a_chat_template_is_in_the_file(tmp_path):
     assert not (tmp_path / "other" / "export").exists()
 
 
+def test_a_reader_is_told_what_llama_cpp_does_not_compose(tmp_path):
+    tokenizer = qwen_file()
+    run = make_run(tmp_path / "run", network_of("qwen3", tokenizer.vocabulary_size), tokenizer)
+    config = ExportConfig(output=str(tmp_path / "export"), format="gguf")
+    export_run(run, config, tokenizer.encode(TEXT)[:96])
+    assert "decomposed characters composed (NFC)" in (tmp_path / "export/README.md").read_text()
+    _, _, folder = exported(tmp_path / "other")
+    assert "NFC" not in (folder / "README.md").read_text()
+
+
 def test_q8_0_by_hand(tmp_path):
     network = network_of("llama")
     path = str(tmp_path / "model.gguf")
@@ -311,7 +322,7 @@ def test_the_name_of_a_tokenizers_words(name):
 
 @pytest.mark.parametrize(
     "make,message",
-    [(theirs.qwen, "has a normalizer"), (theirs.t5, "no tokenizer of kind huggingface")],
+    [(theirs.bert, "no tokenizer of kind"), (theirs.t5, "no tokenizer of kind huggingface")],
 )
 def test_files_that_llama_cpp_would_read_otherwise_are_refused(make, message):
     with pytest.raises(ExportError, match=message):
@@ -321,8 +332,10 @@ def test_files_that_llama_cpp_would_read_otherwise_are_refused(make, message):
 def test_words_that_llama_cpp_does_not_know():
     content = json.loads(TOKENIZERS["gpt-2"]().model)
     assert word_cutter(content) == "gpt-2"
+    # Composed characters have the same tokens without.
+    assert word_cutter(content | {"normalizer": {"type": "NFC"}}) == "gpt-2"
     for changed, message in [
-        ({"normalizer": {"type": "NFC"}}, "has a normalizer, which llama.cpp does not apply"),
+        ({"normalizer": {"type": "NFKC"}}, "has a normalizer, which llama.cpp does not apply"),
         ({"model": content["model"] | {"ignore_merges": True}}, "cuts words by 'gpt-2', for which"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "an arrangement of its own"),
         ({"pre_tokenizer": None}, "an arrangement of its own"),

@@ -9,13 +9,14 @@ from tests.exporting.hub_tokenizers import KINDS, TEXTS, WORDS, tokenizer_of
 from tests.text.hostile import HOSTILE
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.text.tokenizers import load_tokenizer, train_tokenizer
-from tfscale.text.tokenizers.hub_files import hub_files, original_files
+from tfscale.text.tokenizers.hub_files import chat_templates, hub_files, original_files
 
 ORIGINAL = {
     "tokenizer.json": b'{"model": {}}\n\n ',
     "tokenizer_config.json": b'{"chat_template": "{{ x }}"}',
     "special_tokens_map.json": b"{}",
     "chat_template.jinja": b"{{ messages }}",
+    "additional_chat_templates/tool_use.jinja": b"{{ tools }}\r\n",
 }
 
 
@@ -56,7 +57,9 @@ def hub_folder(path):
     path.mkdir()
     (path / "config.json").write_text('{"model_type": "llama"}')
     for name, content in ORIGINAL.items():
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(content)
+    (path / "additional_chat_templates" / "notes.txt").write_text("no template")
     return str(path)
 
 
@@ -68,12 +71,24 @@ def test_the_files_of_a_folder_come_back_as_they_were(tmp_path):
     loaded = load_tokenizer(str(tmp_path / "run"))
     assert hub_files(loaded, 64) == ORIGINAL
     assert loaded.digest == digest
+    # Both are preferred to tokenizer_config.json, as in transformers.
+    assert chat_templates(loaded) == {"default": "{{ messages }}", "tool_use": "{{ tools }}\r\n"}
     tokenizer.save(str(tmp_path / "device"), originals=False)
     assert [path.name for path in (tmp_path / "device").iterdir()] == ["tokenizer_config.json"]
     assert not load_tokenizer(str(tmp_path / "device")).original
     (tmp_path / "run" / "original" / "tokenizer.json").write_bytes(b"{}")
     with pytest.raises(TokenizerError, match="tokenizer.json was changed after it was saved"):
         load_tokenizer(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("stray", ["../x", "additional_chat_templates/..", "other/x.jinja"])
+def test_a_file_elsewhere_is_no_original(stray, tmp_path):
+    tokenizer = train_tokenizer("byte", [], 257)
+    tokenizer.save(str(tmp_path))
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "original": {stray: "0"}}))
+    with pytest.raises(TokenizerError, match="names the file '.*', which is not in its folder"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_other_folders_have_no_originals(tmp_path):

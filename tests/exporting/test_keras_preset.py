@@ -14,10 +14,23 @@ import tokenizers
 import tfscale
 from benchmarks.hub_copies import GEMMA3, GROUPS, SIZES, SMOLLM3, logits_of
 from tests.exporting.exported import make_run
-from tests.exporting.gguf_models import MODELS, byte_pairs, network_of, pieces, texts
+from tests.exporting.gguf_models import (
+    MODELS,
+    TOKENIZERS,
+    byte_pairs,
+    json_file,
+    json_of_pieces,
+    network_of,
+    pieces,
+    qwen_file,
+    texts,
+)
 from tfscale.config import ExportConfig
 from tfscale.errors import ConfigError, ExportError
 from tfscale.exporting.export import export_run
+from tfscale.exporting.keras_preset import hub_tokenizer
+from tfscale.registry import HUB_WRITERS
+from tfscale.text.tokenizers.special import SpecialTokens
 
 # keras-hub leaves the file of a SentencePiece model open (0.32).
 pytestmark = [
@@ -201,3 +214,27 @@ def test_what_keras_hub_cannot_take_is_refused(tmp_path):
             export_run(run, options)
     assert not (tmp_path / "export").exists()
     assert set(MODELS) >= {"phi3", "gemma"}
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+def test_a_tokenizer_file_of_byte_pairs_as_it_is(tmp_path):
+    """Tokens that are found in any text are found by keras-hub too."""
+    tokenizer = qwen_file().with_special(SpecialTokens(in_prompts=False))
+    run = make_run(tmp_path / "run", network_of("qwen2", tokenizer.vocabulary_size), tokenizer)
+    options = ExportConfig(
+        output=str(tmp_path / "preset"), format="keras_preset", parity_tokens=300
+    )
+    held_out = tokenizer.encode("def f(x): return <think>12</think> " * 20)
+    report = export_run(run, options, held_out)
+    assert {row["name"]: row["value"] for row in report["checks"]}["tokenizer_ids_equal"] == 1
+    theirs = hub.Tokenizer.from_preset(options.output)
+    for text in ("a <think>b</think>c", "def f(x): return 12", "naïve café 你好", "<|user|>"):
+        ids = np.asarray(theirs(text)).tolist()
+        assert ids == tokenizer.encode(text), text
+    for name, taken, message in [
+        ("llama", json_file(json_of_pieces()), "none of byte-level BPE, or normalizes"),
+        ("llama", qwen_file(), "Llama3Tokenizer does not take it: .*; --format huggingface"),
+        ("qwen2", TOKENIZERS["gpt-2, a file as it is"](), "would have another .*tokens of a text"),
+    ]:
+        with pytest.raises(ExportError, match=message):
+            hub_tokenizer(HUB_WRITERS.get(name)(), taken)

@@ -4,6 +4,7 @@
 """
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -103,7 +104,12 @@ def test_a_text_has_the_same_tokens(name, tmp_path):
     tokenizer = TOKENIZERS[name]()
     _, path = written("llama", "none", tmp_path, tokenizer)
     with LlamaCpp(path, FOLDER) as model:
-        for text in HOSTILE:
+        for text in [*HOSTILE, "a<table> b\n\n\n\nc<think>d</think>", "x     y\n  z"]:
+            if name.startswith("qwen2, a file") and unicodedata.normalize("NFC", text) != text:
+                continue  # Qwen's composes characters, which llama.cpp reads as they are.
             assert model.encode(text) == tokenizer.encode(text), text
+            if name.startswith(("default", "qwen2")):
+                # With others `llama_detokenize` takes spaces before punctuation away.
+                assert model.decode(tokenizer.encode(text)).decode() == text
             assert model.encode(text, start=True) == tokenizer.prompt_ids(tokenizer.encode(text))
         assert all(model.stops_at(id) for id in tokenizer.stop_ids)

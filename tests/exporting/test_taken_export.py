@@ -3,7 +3,10 @@
 import dataclasses
 import json
 
+import numpy as np
+
 from tests.exporting.exported import make_run
+from tests.exporting.gguf_models import json_file, json_of_pieces
 from tests.exporting.hub_networks import config_of
 from tests.text.theirs import sentencepiece_model
 from tfscale.config import ExportConfig
@@ -32,3 +35,25 @@ def test_a_model_that_was_taken_keeps_its_name(tmp_path):
         assert (tmp_path / "export" / name).read_bytes() == (theirs / name).read_bytes()
     generation = json.loads((tmp_path / "export" / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [2, 5] and "top_k" not in generation
+
+
+def test_a_bundle_may_begin_its_text_without_a_space(tmp_path):
+    """LiteRT-LM takes the space of a first word away, as the tokenizer's library does."""
+    tokenizer = json_file(json_of_pieces())
+    size = tokenizer.vocabulary_size
+    config = dataclasses.replace(config_of("llama"), vocabulary_size=size, tie_embeddings=True)
+    network = build_network(config)
+    table = network.token_embedding.embeddings
+    word = tokenizer.encode("the")
+    assert len(word) == 1 and tokenizer.piece(word[0]) == "\u2581the"
+    # After any token comes that word: the blocks add nothing, and all inputs look like it.
+    rows = np.random.default_rng(0).normal(0.3, 0.1, table.shape)
+    rows[word[0]] *= 3
+    table.assign(rows)
+    for block in network.blocks:
+        for layer in (block.attention.output_projection, block.contract):
+            layer.kernel.assign(np.zeros(layer.kernel.shape))
+    run = make_run(tmp_path / "run", network, tokenizer)
+    export = ExportConfig(output=str(tmp_path / "out"), format="litertlm", parity_tokens=40)
+    report = export_run(run, export, tokenizer.encode("the lazy fox jumps over the dog " * 8)[:60])
+    assert report["greedy"]["bundle"].startswith("the the")

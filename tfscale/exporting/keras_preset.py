@@ -22,6 +22,7 @@ from tfscale.models.hub import backbone_of
 from tfscale.models.hub_writer import HubWriter, writer_of
 from tfscale.models.transformer import TransformerLM
 from tfscale.runs.hub import tokenizer_of
+from tfscale.runs.hub_tokenizer import TRIED
 from tfscale.text.tokenizers import Tokenizer
 
 _CLASSES: Mapping[str, Mapping[str, str]] = {
@@ -36,7 +37,6 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
 }
 """Architecture of Hugging Face -> kind of tokenizer -> what names of keras-hub's classes begin
 with."""
-_TEXT = "The 12 quick brown foxes jump over a lazy dog."
 
 
 def preset_writer(config: TransformerConfig) -> HubWriter:
@@ -68,7 +68,7 @@ def hub_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> Any:
             end or cut a text in another way.
     """
     kinds = _CLASSES[writer.name]
-    prefix = kinds.get(tokenizer.kind)
+    prefix = _prefix(writer, tokenizer)
     if prefix is None:
         raise ExportError(
             f"keras-hub's {writer.summary} has a tokenizer of kind {' or '.join(kinds)}; this one"
@@ -79,18 +79,24 @@ def hub_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> Any:
         back = tokenizer_of(theirs)
     except (ValueError, TokenizerError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"keras-hub's {prefix}Tokenizer does not take it: {reason}") from error
+        raise ExportError(
+            f"keras-hub's {prefix}Tokenizer does not take it: {reason}; --format huggingface writes"
+            " the tokenizer as it is"
+        ) from error
     asked = {
         "start token": (tokenizer.start_id, tokenizer.prompt_start),
         "end token": tokenizer.end_id,
         "vocabulary": tokenizer.vocabulary_size,
-        "tokens of a text": tokenizer.encode(_TEXT),
+        "tokens of a text": tokenizer.encode_batch(list(TRIED)),
     }
-    found = [(back.start_id, back.prompt_start), back.end_id, back.vocabulary_size]
+    found = [
+        (back.start_id, back.prompt_start),
+        back.end_id,
+        back.vocabulary_size,
+        back.encode_batch(list(TRIED)),
+    ]
     different = [
-        name
-        for (name, own), other in zip(asked.items(), [*found, back.encode(_TEXT)], strict=True)
-        if own != other
+        name for (name, own), other in zip(asked.items(), found, strict=True) if own != other
     ]
     if different:
         raise ExportError(
@@ -98,6 +104,13 @@ def hub_tokenizer(writer: HubWriter, tokenizer: Tokenizer) -> Any:
             " --format huggingface writes the tokenizer as it is"
         )
     return theirs
+
+
+def _prefix(writer: HubWriter, tokenizer: Tokenizer) -> str | None:
+    """Returns what the names of keras-hub's classes begin with; None where there are none."""
+    kinds = _CLASSES[writer.name]
+    # A tokenizer.json as it is may be one of byte-pair encoding; its assets say so.
+    return kinds.get("bpe" if tokenizer.kind == "huggingface" else tokenizer.kind)
 
 
 def write_preset(network: TransformerLM, tokenizer: Tokenizer, folder: str) -> None:
@@ -114,7 +127,8 @@ def write_preset(network: TransformerLM, tokenizer: Tokenizer, folder: str) -> N
     """
     writer = preset_writer(network.config)
     theirs = hub_tokenizer(writer, tokenizer)
-    prefix = _CLASSES[writer.name][tokenizer.kind]
+    prefix = _prefix(writer, tokenizer)
+    assert prefix is not None
     with scratch_folder("tfscale-preset-") as scratch:
         # keras-hub's converter reads the weights by the config, and no tokenizer.
         config = writer.describe(network.config) | {"dtype": "float32", "torch_dtype": "float32"}

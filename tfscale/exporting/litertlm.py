@@ -16,6 +16,7 @@ from tfscale.exporting.comparison import GREEDY_TOKENS
 from tfscale.exporting.report import Checks, Report
 from tfscale.exporting.tflite import DecodingNetwork
 from tfscale.files.scratch import scratch_folder, scratch_writes
+from tfscale.inference.generation import Generation
 from tfscale.models.capability import capabilities
 from tfscale.registry import TOKENIZERS
 from tfscale.text.tokenizers import Tokenizer
@@ -120,14 +121,22 @@ def compare_bundle(checks: Checks, report: Report, folder: str, bundle: str) -> 
     written = bundled.generate(prompt, count)
     same_ids = bundled.tokenize(prompt) == tokenizer.encode(prompt)
     checks.add("bundle_ids_equal", int(same_ids), "==", 1)
-    checks.add("bundle_text_equal", int(written.text in _texts(tokenizer, expected.text)), "==", 1)
+    texts = _texts(tokenizer, expected)
+    checks.add("bundle_text_equal", int(written.text in texts), "==", 1)
     report["greedy"]["bundle"] = written.text
 
 
-def _texts(tokenizer: Tokenizer, text: str) -> tuple[str, ...]:
-    """Returns the forms in which LiteRT-LM may write a completion: where the first word of a text
-    is read with a space before it, SentencePiece takes that of a completion's first piece away."""
-    return (text, text.removeprefix(" ")) if tokenizer.special.leading_space else (text,)
+def _texts(tokenizer: Tokenizer, expected: Generation) -> tuple[str, ...]:
+    """Returns the forms in which LiteRT-LM may write a completion.
+
+    It makes a text of the tokens as of those of a whole text, without what stood before: where the
+    first word of a text is read with a space before it, that of a completion's first piece is taken
+    away, and bytes that are no character become signs as the tokenizer's library makes them.
+    """
+    text, alone = expected.text, tokenizer.decode(expected.tokens)
+    return (
+        (text, alone, text.removeprefix(" ")) if tokenizer.special.leading_space else (text, alone)
+    )
 
 
 def _metadata(tokenizer: Tokenizer, context_length: int, template: str = PLAIN_TEXT) -> bytes:

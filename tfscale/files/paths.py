@@ -35,6 +35,18 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
+def names_ending(folder: str, ending: str) -> list[str]:
+    """Returns the names in a folder, local or remote, that end so, sorted; none where there is no
+    such folder."""
+    if is_remote(folder):
+        import tensorflow as tf
+
+        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    else:
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(name for name in names if name.endswith(ending))
+
+
 def open_file(path: str, mode: str = "rb") -> File:
     """Opens a local or remote file; `mode` as in `open`, text is UTF-8."""
     if is_remote(path):

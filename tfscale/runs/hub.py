@@ -151,9 +151,12 @@ def tokenizer_of(theirs: object, stop_tokens: Sequence[str] = ()) -> Tokenizer:
     source = hub_tokenizer(theirs)
     leading_space = False
     if source.model is not None:
-        leading_space = parse_model(source.model).normalizer_spec.add_dummy_prefix
+        proto = parse_model(source.model)
+        leading_space = proto.normalizer_spec.add_dummy_prefix
+        # No text spells the start token, whatever the model says of it.
+        start = [] if source.start_id is None else [proto.pieces[source.start_id].piece]
         ours: Tokenizer = SentencePieceTokenizer(
-            keeping_text(source.model, stop_tokens, source.end)
+            keeping_text(source.model, [*stop_tokens, *start], source.end)
         )
         _check_end(ours, source)
     else:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 
 from tfscale.errors import ConfigError, TokenizerError
 from tfscale.text.tokenizers import Tokenizer, load_tokenizer
+from tfscale.text.tokenizers.spellings import SPACE_MARK
 from tfscale.text.tokenizers.stopping import with_stops
 from tfscale.text.tokenizers.taking import file_of
 
-_TRIED = (
+TRIED = (
     "The quick  brown fox jumps over 12345 lazy dogs; it's 3.14, isn't it?",
     "def f(x):\n    return x + 1234567\n\n\n\tend\r\n",
     "  naïve café, ЖЁЛТЫЙ 你好 こんにちは ไทย 🙂👍🏽 ",
@@ -61,7 +62,16 @@ def folder_tokenizer(
     read = _first(by_keras_hub, stop_tokens)
     if read is None or (read.vocabulary_size, read.end_id) != (own.vocabulary_size, own.end_id):
         return own
-    if any(read.encode(text) != own.encode(text) for text in _TRIED):
+    # Some SentencePiece models, and those that keras-hub makes of tokenizer.json, find these.
+    read = read.spelling_none(own.special_tokens)
+    # SentencePiece's own models read the sign of a space as a space.
+    names = [*own.special_tokens, *own.found_texts()]
+    found = [f"x {text}y" for text in names if SPACE_MARK not in text]
+    if any(read.encode(text) != own.encode(text) for text in (*TRIED, *found)):
+        return own
+    # Llama 3's, of which keras-hub knows the merges alone.
+    words = own.whole_words()
+    if read.encode_batch(words) != own.encode_batch(words):
         return own
     space = read.special.leading_space
     return read.with_special(dataclasses.replace(own.special, leading_space=space))

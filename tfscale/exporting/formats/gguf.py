@@ -89,4 +89,5 @@ class GGUF(ExportFormat["TextSource"]):
             description,
             report,
             stored_as=STORED_AS[export.config.quantize],
+            composes=export.source.tokenizer.composes,
         )

@@ -7,14 +7,13 @@ read without a word.
 Source: `src/llama-vocab.cpp` of llama.cpp, release v0.5.0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfscale.errors import ExportError
+from tfscale.text.tokenizers.gguf_types import CONTROL, NORMAL, USER_DEFINED, found_in_texts
+from tfscale.text.tokenizers.tokenizer_json import composes, keeps_all
 from tfscale.text.tokenizers.word_patterns import LLAMA_3, QWEN
-
-NORMAL, CONTROL, UNUSED = 1, 3, 5
-"""Types of tokens in a GGUF file."""
 
 _NAMES = {
     ("gpt-2", False): "gpt-2",
@@ -41,7 +40,8 @@ def word_cutter(content: Mapping[str, Any]) -> str:
     """
     model = content["model"]
     changed = {
-        "a normalizer": content.get("normalizer"),
+        # It composes characters: what is composed already has the same tokens without.
+        "a normalizer": content.get("normalizer") and not composes(content),
         "dropout of merges": model.get("dropout"),
         "byte_fallback": model.get("byte_fallback"),
         "a prefix of inner pieces": model.get("continuing_subword_prefix"),
@@ -57,6 +57,35 @@ def word_cutter(content: Mapping[str, Any]) -> str:
             " known to be the same; it has GPT-2's, SmolLM's, Qwen 2's and Llama 3's"
         )
     return name
+
+
+def byte_level_entries(
+    content: Mapping[str, Any], pieces: Sequence[str], special: Collection[int]
+) -> dict[str, object]:
+    """Returns the vocabulary of a tokenizer.json of byte-level BPE by the names of llama.cpp.
+
+    Its tokens are those of the file for every text whose characters are composed (NFC).
+
+    Args:
+        content: the parsed tokenizer.json.
+        pieces: text of each token.
+        special: ids of special tokens.
+
+    Raises:
+        ExportError: llama.cpp would read other tokens.
+    """
+    way, found = word_cutter(content), found_in_texts(content)
+    if not keeps_all({**content, "normalizer": None}):
+        raise ExportError("tokenizer.json has no token for each byte, or puts a space before texts")
+    types = [USER_DEFINED if piece in found else NORMAL for piece in pieces]
+    merges = content["model"]["merges"]
+    return {
+        "model": "gpt2",
+        "pre": way,
+        "tokens": list(pieces),
+        "token_type": [CONTROL if id in special else kind for id, kind in enumerate(types)],
+        "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
+    }
 
 
 def words_of(cutter: Mapping[str, Any]) -> str:

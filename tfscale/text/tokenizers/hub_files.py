@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.files.json_text import JsonObject
-from tfscale.files.paths import exists, read_bytes, read_json
+from tfscale.files.paths import exists, names_ending, read_bytes, read_json
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.given_names import CONFIG_FILE, json_object
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
@@ -14,6 +14,8 @@ from tfscale.text.tokenizers.kinds.sentencepiece_file import SentencePieceFile
 
 JSON_FILE = "tokenizer.json"
 TEMPLATE_FILE = "chat_template.jinja"
+TEMPLATE_FOLDER = "additional_chat_templates"
+"""Of templates that have a name, `NAME.jinja`, beside the one that is taken unasked."""
 MODEL_FILES = SentencePieceFile.model_files
 
 ORIGINALS = (
@@ -97,8 +99,8 @@ def hub_files(tokenizer: Tokenizer, context: int) -> Mapping[str, bytes]:
 def chat_templates(tokenizer: Tokenizer) -> dict[str, str]:
     """Returns the templates of chats that a tokenizer was taken with, in Jinja, by name.
 
-    Most have one alone, `default`. As in transformers, `chat_template.jinja` is preferred to
-    `tokenizer_config.json`.
+    Most have one alone, `default`. As in transformers, `chat_template.jinja` and the files of
+    `additional_chat_templates` are preferred to `tokenizer_config.json`.
 
     Raises:
         TokenizerError: a file in which they are is no text, or has something else there.
@@ -107,13 +109,9 @@ def chat_templates(tokenizer: Tokenizer) -> dict[str, str]:
         chat_templates(load_tokenizer("SmolLM2-135M-Instruct"))["default"]
     """
     given, folder = tokenizer.given_files(), "tokenizer/original"
-    if TEMPLATE_FILE in given:
-        try:
-            return {"default": given[TEMPLATE_FILE].decode()}
-        except UnicodeDecodeError as error:
-            raise TokenizerError(
-                f"{folder}/{TEMPLATE_FILE} is no text in UTF-8: {error}"
-            ) from error
+    stored = {_template_in(name): name for name in given if _template_in(name)}
+    if stored:
+        return {name: _template(given[file], f"{folder}/{file}") for name, file in stored.items()}
     found = json_object(given, CONFIG_FILE, folder).get("chat_template")
     if not found:
         return {}
@@ -128,6 +126,21 @@ def chat_templates(tokenizer: Tokenizer) -> dict[str, str]:
             " objects with name and template"
         )
     return named
+
+
+def _template_in(name: str) -> str:
+    """Returns the name of the chat template that a file is; empty for another file."""
+    inside, file = os.path.split(name)
+    if inside == TEMPLATE_FOLDER:
+        return file.removesuffix(".jinja")
+    return "default" if name == TEMPLATE_FILE else ""
+
+
+def _template(content: bytes, path: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is no text in UTF-8: {error}") from error
 
 
 def original_files(folder: str) -> dict[str, bytes]:
@@ -148,7 +161,9 @@ def files_beside(folder: str) -> dict[str, bytes]:
     Raises:
         DataError: a file cannot be read.
     """
-    paths = {name: os.path.join(folder, name) for name in ORIGINALS}
+    templates = os.path.join(folder, TEMPLATE_FOLDER)
+    further = [f"{TEMPLATE_FOLDER}/{name}" for name in names_ending(templates, ".jinja")]
+    paths = {name: os.path.join(folder, name) for name in (*ORIGINALS, *further)}
     return {
         name: read_bytes(path, "the tokenizer's file")
         for name, path in paths.items()

@@ -12,6 +12,7 @@ from tfscale.files.paths import exists, read_bytes, read_json
 from tfscale.registry import TOKENIZERS
 from tfscale.text.cleaning import Cleaner
 from tfscale.text.tokenizers.base import Tokenizer
+from tfscale.text.tokenizers.hub_files import TEMPLATE_FOLDER
 from tfscale.text.tokenizers.saving import CONFIG_FILE, FORMAT_VERSION, ORIGINAL_FOLDER
 from tfscale.text.tokenizers.special import SpecialTokens
 from tfscale.text.tokenizers.taking import file_of, is_ours, take
@@ -77,7 +78,9 @@ def load_tokenizer(directory: str) -> Tokenizer:
         )
     originals = config.get("original", {})
     named = [*config["files"], *originals]
-    if stray := [name for name in named if os.path.basename(name) != name]:
+    # Named chat templates lie in a folder of their own.
+    inner = [name.removeprefix(f"{TEMPLATE_FOLDER}/") for name in named]
+    if stray := [name for name in inner if os.path.basename(name) != name or name == ".."]:
         raise TokenizerError(
             f"{config_path} names the file {stray[0]!r}, which is not in its folder"
         )

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -33,6 +33,9 @@ class SavedTokenizer(abc.ABC):
     """The files of Hugging Face that the tokenizer was made of, as they were, by name; they are
     kept for an export to Hugging Face, and count nowhere else."""
 
+    composes: bool = False
+    """Whether the characters of a text are composed (NFC) before it is cut."""
+
     @abc.abstractmethod
     def files(self) -> dict[str, bytes]:
         """Returns the content of the saved files beside the configuration, by name."""
@@ -57,6 +60,21 @@ class SavedTokenizer(abc.ABC):
             ExportError: keras-hub has no tokenizer of this kind.
         """
         raise ExportError(f"keras-hub's decoders have no tokenizer of kind {self.kind}")
+
+    def found_texts(self) -> list[str]:
+        """Returns the texts that are a token wherever they stand, and no special token."""
+        return []
+
+    def whole_words(self) -> list[str]:
+        """Returns the words that are a token without merges, whatever merges would make of them."""
+        return []
+
+    def spelling_none(self, texts: Collection[str]) -> Self:
+        """Returns the same tokenizer, in which no text spells the special tokens of these texts.
+
+        One whose vocabulary says by itself which tokens are special is returned as it is.
+        """
+        return self
 
     def gguf_vocabulary(self) -> dict[str, object]:
         """Returns the vocabulary as llama.cpp reads it from a GGUF file, by the names of entries

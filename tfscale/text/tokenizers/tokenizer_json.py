@@ -1,6 +1,7 @@
 """The content of a `tokenizer.json`: what can be read of it, and the same without a prefix."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from tfscale.errors import TokenizerError
 from tfscale.files.json_text import JsonObject, parse_json
@@ -51,13 +52,13 @@ def unknown_id_of(model: JsonObject, vocabulary: Mapping[str, int]) -> int | Non
     return vocabulary.get(str(model.get("unk_token")))
 
 
-def keeps_all(content: JsonObject) -> bool:
+def keeps_all(content: Mapping[str, Any]) -> bool:
     """Returns whether every text comes back, as far as the file says so.
 
     It does where byte-pair encoding reads the bytes of the text once, each of which is a token, and
     nothing is normalized or removed before.
     """
-    model, steps = content["model"], _parts(content.get("pre_tokenizer"), "pretokenizers")
+    model, steps = content["model"], parts_of(content.get("pre_tokenizer"), "pretokenizers")
     types = [step.get("type") for step in steps]
     if content.get("normalizer") is not None or types.count("ByteLevel") != 1:
         return False
@@ -80,11 +81,18 @@ def keeps_all(content: JsonObject) -> bool:
     )
 
 
-def _parts(step: JsonObject | None, inner: str) -> list[JsonObject]:
+def composes(content: Mapping[str, Any]) -> bool:
+    """Returns whether a text is normalized in one way alone: its characters are composed (NFC)."""
+    steps = parts_of(content.get("normalizer"), "normalizers")
+    return [step.get("type") for step in steps] == ["NFC"]
+
+
+def parts_of(step: JsonObject | None, inner: str) -> list[JsonObject]:
+    """Returns the steps of which one consists; `inner` is the name of those of a sequence."""
     if step is None:
         return []
     if step.get("type") == "Sequence":
-        return [part for one in step.get(inner, []) for part in _parts(one, inner)]
+        return [part for one in step.get(inner, []) for part in parts_of(one, inner)]
     return [step]
 
 
@@ -93,8 +101,8 @@ def without_prefix(content: JsonObject) -> JsonObject:
 
     It puts no space before the text, and takes none from its beginning.
     """
-    normalizers = _parts(content.get("normalizer"), "normalizers")
-    steps = _parts(content.get("pre_tokenizer"), "pretokenizers")
+    normalizers = parts_of(content.get("normalizer"), "normalizers")
+    steps = parts_of(content.get("pre_tokenizer"), "pretokenizers")
     kept = [
         step | {"strip_left": False} if step.get("strip_left") else step
         for step in normalizers

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from tfscale.errors import TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.gguf_words import CONTROL, NORMAL, UNUSED, word_cutter
+from tfscale.text.tokenizers.gguf_types import CONTROL, NORMAL, UNUSED
+from tfscale.text.tokenizers.gguf_words import word_cutter
 from tfscale.text.tokenizers.hugging_face import (
     HuggingFaceTokenizer,
     byte_characters,

@@ -7,12 +7,14 @@ from typing import Any
 
 from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import register
-from tfscale.text.tokenizers.gguf_words import CONTROL, NORMAL, word_cutter
+from tfscale.text.tokenizers.gguf_pieces import in_that_manner, piece_entries
+from tfscale.text.tokenizers.gguf_words import byte_level_entries
 from tfscale.text.tokenizers.hugging_face import import_tokenizers
 from tfscale.text.tokenizers.special import split_at_special
 from tfscale.text.tokenizers.spellings import ByteSpelling, spelling_of
 from tfscale.text.tokenizers.taken import TakenTokenizer
 from tfscale.text.tokenizers.tokenizer_json import (
+    composes,
     keeps_all,
     read_content,
     unknown_id_of,
@@ -74,6 +76,7 @@ class HuggingFaceFile(TakenTokenizer):
         self.unknown_id = None if complete else unknown
         self._spelling = spelling_of(self._content.get("decoder"))
         self.adds_spaces = self._spelling.adds_spaces
+        self.composes = composes(self._content)
         self.lossless = keeps_all(self._content) and isinstance(self._spelling, ByteSpelling)
 
     @staticmethod
@@ -174,25 +177,46 @@ class HuggingFaceFile(TakenTokenizer):
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
+    def found_texts(self) -> list[str]:
+        added = self._content.get("added_tokens") or []
+        return [token["content"] for token in added if not token.get("special")]
+
+    def whole_words(self) -> list[str]:
+        if not self._content["model"].get("ignore_merges"):
+            return []
+        added = {token["content"] for token in self._content.get("added_tokens") or []}
+        spelled = (self._spelling(piece, False) for piece in self._pieces if piece not in added)
+        return [text for text in (word.decode(errors="ignore") for word in spelled) if text]
+
+    def _merges(self) -> list[Any]:
+        merges: list[Any] = self._content["model"].get("merges") or []
+        return merges
+
+    def _by_bytes(self) -> bool:
+        """Returns whether bytes are merged in words, of texts that are composed at most."""
+        plain = self._content.get("normalizer") is None or self.composes
+        spelled = isinstance(self._spelling, ByteSpelling) and bool(self._merges())
+        return plain and spelled and keeps_all(self._content | {"normalizer": None})
+
+    def hub_assets(self) -> dict[str, object]:
+        if not self._by_bytes():
+            raise ExportError(
+                "keras-hub has no form of this tokenizer.json, which is none of byte-level BPE, or"
+                " normalizes texts; --format huggingface writes it as it is"
+            )
+        vocabulary = {piece: id for id, piece in enumerate(self._pieces)}
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in self._merges()]
+        whole = sorted({*self.special_tokens, *self.found_texts()})
+        named = {"unsplittable_tokens": whole} if self.found_texts() else {}
+        return {"vocabulary": vocabulary, "merges": merges, **named}
+
     def gguf_vocabulary(self) -> dict[str, object]:
-        model, added = self._content["model"], self._content.get("added_tokens") or []
-        if "merges" not in model or not isinstance(self._spelling, ByteSpelling):
-            return super().gguf_vocabulary()
-        way = word_cutter(self._content)
-        plain = [token["content"] for token in added if not token.get("special")]
-        if plain or not self.lossless:
-            has = f"the added token {plain[0]!r}" if plain else "no token for each byte"
-            raise ExportError(f"tokenizer.json has {has}, which llama.cpp would read otherwise")
-        special, merges = set(self.special_tokens.values()), model["merges"]
-        return {
-            "model": "gpt2",
-            "pre": way,
-            "tokens": list(self._pieces),
-            "token_type": [
-                CONTROL if id in special else NORMAL for id in range(self.vocabulary_size)
-            ],
-            "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
-        }
+        special = {*self.special_tokens.values()}
+        if in_that_manner(self._content):
+            return piece_entries(self._content, self._pieces, special, self.unknown_id)
+        if self._merges() and isinstance(self._spelling, ByteSpelling):
+            return byte_level_entries(self._content, self._pieces, special)
+        return super().gguf_vocabulary()
 
     def token_bytes(self, id: int, previous: int | None) -> bytes:
         return self._spelling(self._pieces[id], previous is None)

@@ -2,17 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Self
 
 import numpy as np
 
-from tfscale.errors import ExportError, TokenizerError
+from tfscale.errors import TokenizerError
 from tfscale.registry import register
 from tfscale.text.tokenizers.base import Tokenizer
 from tfscale.text.tokenizers.cutting import LONG_TEXT, split_long
+from tfscale.text.tokenizers.gguf_pieces import model_entries
 from tfscale.text.tokenizers.joining import joined_ids
 from tfscale.text.tokenizers.sentencepiece_json import as_tokenizer_json
-from tfscale.text.tokenizers.sentencepiece_models import parse_model, train_model
+from tfscale.text.tokenizers.sentencepiece_models import keeping_text, parse_model, train_model
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.spellings import BYTE_PIECE, SPACE_MARK
 from tfscale.text.tokenizers.training_options import TrainingOptions
@@ -89,6 +91,14 @@ class SentencePieceTokenizer(Tokenizer):
 
     def special_ids(self) -> Iterable[int]:
         return [id for id in range(self.vocabulary_size) if self._processor.is_control(id)]
+
+    def spelling_none(self, texts: Collection[str]) -> Self:
+        model = keeping_text(self.model, texts)
+        if model == keeping_text(self.model):
+            return self
+        other = type(self)(model).with_special(self.special)
+        other.cleaner, other.original = self.cleaner, self.original
+        return other
 
     def encode_continued(self, text: str) -> list[int]:
         return self._encode_long([text])[0]
@@ -213,25 +223,8 @@ class SentencePieceTokenizer(Tokenizer):
         return {"proto": self.bundle_file()}
 
     def gguf_vocabulary(self) -> dict[str, object]:
-        """Returns pieces, scores and types, whose numbers are SentencePiece's own.
-
-        llama.cpp merges pairs by their scores, as SentencePiece's BPE does. Its unigram has no
-        bytes for what is not in the vocabulary.
-        """
-        proto = parse_model(self.model)
-        if proto.trainer_spec.model_type != proto.trainer_spec.BPE:
-            raise ExportError(
-                "llama.cpp has no SentencePiece unigram that spells unknown characters in bytes:"
-                " prepare the data with --sentencepiece-model bpe, or export with --format tflite"
-            )
-        return {
-            "model": "llama",
-            "pre": "default",
-            "tokens": [piece.piece for piece in proto.pieces],
-            "scores": [piece.score for piece in proto.pieces],
-            "token_type": [int(piece.type) for piece in proto.pieces],
-            "add_space_prefix": self.special.leading_space,
-        }
+        special = {*self.special_tokens.values()}
+        return model_entries(parse_model(self.model), special, self.special.leading_space)
 
     def tokenizer_json(self) -> bytes:
         return as_tokenizer_json(self.model, self.special.leading_space)

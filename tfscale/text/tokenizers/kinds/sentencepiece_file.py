@@ -5,8 +5,9 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from tfscale.errors import TokenizerError
+from tfscale.errors import ExportError, TokenizerError
 from tfscale.registry import register
+from tfscale.text.tokenizers.gguf_pieces import model_entries
 from tfscale.text.tokenizers.sentencepiece_models import parse_model
 from tfscale.text.tokenizers.special import CHAT_MARK
 from tfscale.text.tokenizers.spellings import SPACE_MARK
@@ -139,6 +140,25 @@ class SentencePieceFile(TakenTokenizer):
         if previous is None and self._takes_space:
             piece = piece.removeprefix(SPACE_MARK)
         return piece.replace(SPACE_MARK, " ").encode()
+
+    def gguf_vocabulary(self) -> dict[str, object]:
+        spec = self._proto.normalizer_spec
+        if (
+            spec.precompiled_charsmap
+            or spec.remove_extra_whitespaces
+            or not spec.escape_whitespaces
+        ):
+            raise ExportError(
+                f"the SentencePiece model changes texts ({spec.name}) before it cuts them, which"
+                " llama.cpp does not"
+            )
+        if not self._proto.trainer_spec.byte_fallback:
+            raise ExportError(
+                "the SentencePiece model has no token for each byte, by which llama.cpp spells"
+                " what is not in the vocabulary"
+            )
+        special = {*self.special_tokens.values()}
+        return model_entries(self._proto, special, spec.add_dummy_prefix)
 
 
 def _loaded(proto: Any) -> Any:
