@@ -17,7 +17,6 @@ from tfscale.config import ExportConfig, SamplingConfig
 from tfscale.device.bundle import BundleModel
 from tfscale.errors import ConfigError, ExportError, PromptError
 from tfscale.exporting.export import export_run
-from tfscale.inference.generation import Generation
 from tfscale.models import build_network
 from tfscale.text.tokenizers import train_tokenizer
 from tfscale.text.tokenizers.kinds.byte import ByteTokenizer
@@ -338,21 +337,10 @@ def test_recipes_that_are_refused_in_python():
 
 
 @pytest.mark.parametrize(
-    ("leading_space", "alone", "texts"),
-    [
-        (True, " = thing", {" = thing", "= thing"}),
-        (False, " = thing", {" = thing"}),
-        # What the library makes of the tokens by themselves, as Llama 2's tokenizer.json says.
-        (False, "= thing", {" = thing", "= thing"}),
-    ],
+    ("leading_space", "texts"), [(True, (" = thing", "= thing")), (False, (" = thing",))]
 )
-def test_a_bundle_may_lack_the_space_that_sentencepiece_takes_away(leading_space, alone, texts):
+def test_a_bundle_may_lack_the_space_that_sentencepiece_takes_away(leading_space, texts):
     class Reader:
         special = SpecialTokens(leading_space=leading_space)
 
-        def decode(self, ids):
-            assert ids == [4, 5]
-            return alone
-
-    expected = Generation(" = thing", 3, [4, 5], None, "length")
-    assert {*litertlm._texts(Reader(), expected)} == texts
+    assert litertlm._texts(Reader(), " = thing") == texts
