@@ -17,7 +17,8 @@ def test_what_is_written_is_read_back(case, tokenizer, tmp_path):
     write_hub_folder(str(tmp_path), network, tokenizer)
     back = from_hub_folder(str(tmp_path), sequence_length=48)
     ids = np.random.default_rng(1).integers(0, 257, (2, 40)).astype(np.int32)
-    np.testing.assert_allclose(np.asarray(back(ids)), np.asarray(network(ids)), atol=1e-5)
+    # Other kernels of the CPU for other lengths differ by up to 1.3e-5.
+    np.testing.assert_allclose(np.asarray(back(ids)), np.asarray(network(ids)), atol=5e-5)
     if CASES[case][0] != "gpt2":  # Its biases are zeros where there were none.
         assert parts_of(back.config) == parts_of(config_of(case))
     assert back.config.norm_epsilon == network.config.norm_epsilon
