@@ -45,7 +45,7 @@ def refused(call, *arguments, **named):
 @pytest.mark.parametrize("name", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
 def test_no_targets(one, name):
     assert refused(getattr(one, name), X).startswith(
-        "the data have no targets, and the losses of compile compare outputs with targets: give y"
+        "the data have no targets, and loss 'sparse_categorical_crossentropy' compares outputs with them: give y"
     )
 
 
@@ -60,7 +60,14 @@ def test_one_of_two_targets(two):
     message = "there are no targets 'number' for the loss of that output: y has the keys 'label'"
     assert refused(two.fit, X, {"label": LABELS}, verbose=0) == message
     none = {"label": LABELS, "number": None}
-    assert "the data have None as a target" in refused(two.train_on_batch, X, none)
+    assert "the data have None as the target of an output" in refused(two.train_on_batch, X, none)
+
+
+def test_an_output_without_a_loss_needs_no_target(two):
+    model = tfscale.Model(two.network)
+    model.compile("sgd", {"label": crossentropy(), "number": None}, metrics={"label": ["accuracy"]})
+    for targets in ({"label": LABELS, "number": None}, {"label": LABELS, "number": NUMBERS}):
+        assert np.isfinite(model.test_on_batch(X, targets)[0])
 
 
 def test_weights_for_one_of_two_outputs(two):

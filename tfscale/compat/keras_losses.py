@@ -44,6 +44,37 @@ def output_losses(model: keras.Model) -> list[OutputLoss]:
     ]
 
 
+def need_targets(model: keras.Model) -> str:
+    """Returns what `compile` was given that cannot do without targets, "" if nothing is.
+
+    That is any loss that does not override `__call__`, and metrics that Keras makes from a name.
+    """
+    given = None if model._compile_loss is None else model._compile_loss._user_loss
+    for loss in keras.tree.flatten(given):
+        if isinstance(loss, str):
+            return f"loss {loss!r}"
+        if isinstance(loss, keras.losses.Loss):
+            if type(loss).__call__ is keras.losses.Loss.__call__:
+                return f"loss {loss.name!r}"
+        elif loss is not None:
+            return f"loss {getattr(loss, '__name__', repr(loss))!r}"
+    metrics = model._compile_metrics
+    if metrics is not None:
+        given = [metrics._user_metrics, metrics._user_weighted_metrics]
+        for metric in keras.tree.flatten(given):
+            if isinstance(metric, str):
+                return f"metric {metric!r}"
+    return ""
+
+
+def outputs_without_loss(model: keras.Model) -> set[str]:
+    """Returns the names of outputs that neither a loss nor a metric looks at."""
+    given = None if model._compile_loss is None else model._compile_loss._user_loss
+    if not isinstance(given, dict) or model._compile_metrics is not None:
+        return set()
+    return {name for name, loss in given.items() if loss is None}
+
+
 def each_output(
     model: keras.Model, y: Nested, y_pred: Nested, sample_weight: Nested, visit: Callable
 ) -> None:

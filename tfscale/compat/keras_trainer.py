@@ -14,7 +14,6 @@ import tensorflow as tf
 from tensorflow.python.distribute.values import PerReplicaSpec
 
 from tfscale.compat.keras_weighting import fitting_weights
-from tfscale.errors import DataError
 
 Nested: TypeAlias = object
 """Tensors or None, alone or in lists, tuples and dictionaries."""
@@ -83,7 +82,7 @@ class KerasLoop(keras.Model):
         # back.
         if data_batch is None:
             data_batch = _symbolic(iterator._distributed_dataset.element_spec)
-        self._check_targets(data_batch)
+        self.check_batch(data_batch)
         with self.strategy.scope():
             try:
                 self._symbolic_build(data_batch=data_batch)
@@ -94,30 +93,6 @@ class KerasLoop(keras.Model):
                     raise
                 self._eager_build(data_batch)
         self.on_built()
-
-    def _check_targets(self, data_batch: Nested) -> None:
-        """Refuses data without targets where `compile` was given losses for them.
-
-        Raises:
-            DataError: says how to give them.
-        """
-        _, y, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
-        losses = keras.tree.flatten(self.loss)
-        # A loss of None is that of an output without targets.
-        if not losses or _has_none(losses) or self.overrides("compute_loss"):
-            return
-        if y is None or _has_none(keras.tree.flatten(y)):
-            raise DataError(
-                f"the data have {'no targets' if y is None else 'None as a target'}, and the losses"
-                " of compile compare outputs with targets: give y, or batches of (x, y); where a"
-                " layer adds the loss itself, by add_loss, compile with loss=None"
-            )
-        if isinstance(y, dict) and isinstance(self.loss, dict):
-            if missing := [name for name in self.loss if name not in y]:
-                raise DataError(
-                    f"there are no targets {missing[0]!r} for the loss of that output: y has the"
-                    f" keys {', '.join(map(repr, y))}"
-                )
 
     def _eager_build(self, data_batch: Nested) -> None:
         """Builds as `_symbolic_build` does, by tensors of zeros."""
@@ -149,6 +124,9 @@ class KerasLoop(keras.Model):
         count = len(self._get_own_metrics())
         # Keras takes a model within a model for one that is trained by itself.
         return [*known[:count], *self.network._metrics, *known[count:]]
+
+    def check_batch(self, data_batch: Nested) -> None:
+        """Is called with what stands for a batch, before anything is built for it."""
 
     def on_built(self) -> None:
         """Is called when layers, loss and metrics have their variables."""
@@ -184,10 +162,6 @@ def as_raised_within() -> Iterator[None]:
     except Exception as error:
         error._keras_call_info_injected = True  # type: ignore[attr-defined]
         raise
-
-
-def _has_none(parts: list[object]) -> bool:
-    return any(part is None for part in parts)
 
 
 def _zeros(part: keras.KerasTensor | None) -> tf.Tensor | None:

@@ -20,7 +20,7 @@ from tfscale.runs.provenance import Provenance
 from tfscale.runs.train import Beginning, train
 from tfscale.training.distillation import Teacher
 from tfscale.training.language_model import LanguageModel
-from tfscale.training.model import Model
+from tfscale.training.model import Model, is_built
 
 
 def quantize_aware(model: LanguageModel | Model, quantize: Quantization) -> list[str]:
@@ -38,14 +38,19 @@ def quantize_aware(model: LanguageModel | Model, quantize: Quantization) -> list
         The paths of the weights that are rounded.
 
     Raises:
-        ConfigError: the model is compiled already or on parameter servers, or none of its weights
-            is rounded.
+        ConfigError: the model is compiled already, not built or on parameter servers, or none of
+            its weights is rounded.
 
     Example:
         tfscale.compress.quantize_aware(model, "int4")
         model.compile(keras.optimizers.AdamW(1e-4))
     """
     _check_before_compile(model, "quantize_aware")
+    if not is_built(model.network):
+        raise ConfigError(
+            f"model {model.network.name!r} is not built yet, and quantize_aware has to see all of"
+            " its weights: call it once on a batch, network(x[:1]), before"
+        )
     formats = {
         path: form
         for path, form in weight_formats(model.network, quantize).items()

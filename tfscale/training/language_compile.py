@@ -17,7 +17,7 @@ from tfscale.training.added_losses import check_added_losses
 from tfscale.training.asynchronous import AsynchronousStep
 from tfscale.training.distillation import Teacher
 from tfscale.training.fit import arguments as fit_arguments
-from tfscale.training.fit.arguments import check_loss, check_same_weights, check_trainable, refuse
+from tfscale.training.fit.arguments import check_loss, check_trainable, check_unchanged, refuse
 from tfscale.training.fit.compile_config import compile_as, compile_config
 from tfscale.training.language_evaluation import LanguageEvaluation
 from tfscale.training.model_xla import suits_xla
@@ -198,5 +198,5 @@ class CompiledLanguageModel(LanguageEvaluation):
         if step is None:
             todo = f": {self._todo}" if self._todo else ""
             raise ConfigError(f"call compile(optimizer, ...) before {call}{todo}")
-        check_same_weights(step, self._trained)
+        check_unchanged(self, step, self._trained)
         return step

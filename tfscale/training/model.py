@@ -14,10 +14,11 @@ from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.training.dealing import Dealer
 from tfscale.training.distillation import Teacher
-from tfscale.training.fit.arguments import check_same_weights, check_trainable
+from tfscale.training.fit.arguments import check_trainable, check_unchanged
 from tfscale.training.fit.board_steps import boards_count_steps
 from tfscale.training.fit.compression_config import compression_config, set_compression
 from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.fit.targets import check_batch
 from tfscale.training.layer_remat import check_remat
 from tfscale.training.model_functions import PredictFunction, TestFunction, TrainFunction
 from tfscale.training.model_step import ModelStep
@@ -144,9 +145,13 @@ class Model(WrappedModel):
         """Is asked by `tfscale.compress.distill`; outputs are compared on the first batch."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch: Nested = None) -> None:
-        # Keras takes the frames of its own out of an error, which say whose function failed.
-        with plain_errors():
+        with plain_errors():  # Keras takes frames that say whose function failed out of errors
             super()._maybe_symbolic_build(iterator, data_batch)
+
+    def check_batch(self, data_batch: Nested) -> None:
+        """Refuses data without targets that the loss needs, and weights of other targets."""
+        if not self.overrides("compute_loss") and not self.overrides("compute_metrics"):
+            check_batch(self, data_batch)
 
     def on_built(self) -> None:
         """Makes the train step, once the network is built."""
@@ -202,9 +207,7 @@ class Model(WrappedModel):
                 logs show it to callbacks first: `TerminateOnNaN` ends the training instead.
             WorkerLostError: another worker of the same training went away.
         """
-        self._check_compiled("fit")
-        if self.train_step_runner is not None:
-            check_same_weights(self.train_step_runner, self._trained)
+        self._check_compiled("fit", trains=True)
         counted = boards_count_steps(args, keras_arguments, self.steps_per_execution)
         with plain_errors(), counted as (by_place, by_name):
             history = super().fit(*by_place, **by_name)
@@ -231,7 +234,7 @@ class Model(WrappedModel):
 
     def train_on_batch(self, *args: object, **keras_arguments: object) -> object:
         """Takes one step on a batch; arguments and result are those of Keras's `train_on_batch`."""
-        self._check_compiled("train_on_batch")
+        self._check_compiled("train_on_batch", trains=True)
         with plain_errors():
             return super().train_on_batch(*args, **keras_arguments)
 
@@ -253,8 +256,7 @@ class Model(WrappedModel):
         """
         if not self.compiled:
             return {}
-        kept = dataclasses.asdict(self._options)
-        step = self.train_step_runner
+        kept, step = dataclasses.asdict(self._options), self.train_step_runner
         formats = [] if step is None else step.formats
         return {
             **super().get_compile_config(),
@@ -273,10 +275,12 @@ class Model(WrappedModel):
                 return
         self._todo = f": {todo}, then compile(model.optimizer, loss=...)"
 
-    def _check_compiled(self, name: str) -> None:
+    def _check_compiled(self, name: str, trains: bool = False) -> None:
         # Keras says of every model that it loads with a compile config that it is compiled.
         if not self.compiled or self._todo:
             raise ConfigError(f"call compile(optimizer, loss=...) before {name}{self._todo}")
+        if trains and self.train_step_runner is not None:
+            check_unchanged(self, self.train_step_runner, self._trained)
 
     def _compiled_step(self) -> ModelStep:
         step = self.train_step_runner
@@ -284,9 +288,8 @@ class Model(WrappedModel):
         return step
 
     def _uses_xla(self, spec: Nested) -> bool:
-        several = self.strategy.num_replicas_in_sync > 1
-        wanted, workers = self._options.xla, self.workers.count
-        return model_uses_xla(self.network, wanted, several, workers, spec)
+        wanted, several = self._options.xla, self.strategy.num_replicas_in_sync > 1
+        return model_uses_xla(self.network, wanted, several, self.workers.count, spec)
 
 
 def is_built(network: keras.Model) -> bool:

@@ -11,6 +11,7 @@ from tfscale.errors import ConfigError, TrainingError
 from tfscale.training.dealing import Dealer
 from tfscale.training.first_batch import FirstBatch
 from tfscale.training.fit.input_errors import plain_errors
+from tfscale.training.model_state import check_not_stateful
 from tfscale.training.model_step import ModelStep
 
 ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
@@ -226,9 +227,13 @@ class PredictFunction:
 
     Args:
         model: built or not; its strategy has several replicas.
+
+    Raises:
+        ConfigError: a layer carries states of rows.
     """
 
     def __init__(self, model: keras.Model, dealer: Dealer):
+        check_not_stateful(model.network)
         self.model, self.dealer = model, dealer
         self._batch = tf.function(self._of_batch, reduce_retracing=True)
 

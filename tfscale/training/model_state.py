@@ -44,6 +44,24 @@ def check_normalized(network: keras.Model, micro_batches: int) -> None:
         )
 
 
+def check_not_stateful(network: keras.Model, micro_batches: int = 1) -> None:
+    """Refuses recurrent layers that carry the states of a batch's rows on to the next batch.
+
+    Call it where batches are cut into parts, whose rows are fewer than the states.
+
+    Raises:
+        ConfigError: names the layer and what to do.
+    """
+    for layer in layers_of(network):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            parts = "replicas" if micro_batches == 1 else "replicas and micro-batches"
+            raise ConfigError(
+                f"layer {layer.name!r} of model {network.name!r} has stateful=True, and {parts} do"
+                " not see all rows whose states it carries on: leave stateful out, or use one"
+                " device with micro_batches=1"
+            )
+
+
 def check_carried(
     network: keras.Model, changed: Sequence[keras.Variable], micro_batches: int
 ) -> None:

@@ -258,7 +258,16 @@ def _watched(loss: keras.losses.Loss) -> tuple[keras.losses.Loss, Callable[[], i
         return values
 
     unreduced.call = call
-    return unreduced, lambda: ranks[-1]
+
+    def rank() -> int:
+        if not ranks:
+            raise ConfigError(
+                f"loss {loss.name!r} overrides __call__, of which replicas and micro-batches do not"
+                f" see the values that they add up; override call(y_true, y_pred), or {ONE_DEVICE}"
+            )
+        return ranks[-1]
+
+    return unreduced, rank
 
 
 def row_count(x: Nested, dtype: tf.DType = tf.int32) -> tf.Tensor:

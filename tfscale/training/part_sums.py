@@ -30,7 +30,7 @@ from tfscale.training.layer_remat import rematerialized_blocks
 from tfscale.training.layout import Layout, described
 from tfscale.training.loss import show_regularized
 from tfscale.training.metric_sums import MetricSums
-from tfscale.training.model_state import check_carried
+from tfscale.training.model_state import check_carried, check_not_stateful
 from tfscale.training.objective import Objective, Part, Term, grouped, quotient, row_count
 from tfscale.training.slices import zeros_of
 from tfscale.training.step_options import check_reduced_optimizer
@@ -79,6 +79,7 @@ class PartSums(StepState):
         if self.model.teacher is not None:
             self.distilled = distilled(self.model, self.model.teacher)
         if not self.whole:
+            check_not_stateful(self.network, self.options.micro_batches)
             self.objective = Objective(self.model)
             self.metrics = MetricSums(self.model, self.objective, workers)
 

@@ -26,6 +26,13 @@ from tfscale.training.norms import global_norm
 from tfscale.training.variables import Stored, local_value, replicated
 from tfscale.training.xla import has_xla
 
+CALLS = 1024
+"""Numbers that a layer may draw in one forward pass, each by another seed: a dropout layer that is
+called at several places, or the masks of an LSTM's inputs and of its states."""
+LAP = 2**20
+"""Forward passes after which the first number of a seed changes: Keras takes 31 bits of the
+second."""
+
 
 class Pruner(Protocol):
     """The members of `tfscale.compress.pruning.Pruner` that the step uses."""
@@ -157,12 +164,14 @@ class StepState:
         self.step.assign_add(1)
 
     def _seeds(self, draw: tf.Tensor) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Returns the states of the network's seed generators, each with its value for a draw."""
-        base = self.options.seed * 1009
-        return [
-            (state, tf.stack([tf.constant(base + index, tf.int64), draw]))
-            for index, state in enumerate(self.seed_states)
-        ]
+        """Returns the states of the network's seed generators, each with its value for a draw.
+
+        A generator counts its second number up by 1 with each call. Those of a draw are apart from
+        those of the next one, which may be another replica's.
+        """
+        base = self.options.seed * 1009 + 1_000_003 * (draw // LAP)
+        count = draw % LAP * CALLS
+        return [(state, tf.stack([base + i, count])) for i, state in enumerate(self.seed_states)]
 
     def _stand_ins(self, sources, values) -> dict[int, tf.Tensor]:
         """Returns the tensors to compute with instead of weights, by the weight's identity."""

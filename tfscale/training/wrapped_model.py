@@ -9,6 +9,7 @@ from tfscale.compat.keras_lookups import nan_beyond_tables
 from tfscale.compat.keras_trainer import KerasLoop, Nested, as_raised_within
 from tfscale.distribution.parameter_server import is_asynchronous
 from tfscale.distribution.workers import Workers, lost_workers
+from tfscale.errors import ConfigError
 from tfscale.files.json_text import JsonObject
 from tfscale.models.outputs import check_keras_model
 from tfscale.models.weight_formats import WeightFormat
@@ -77,6 +78,20 @@ class WrappedModel(KerasLoop):
         """Exports the network by Keras's `export`, with the weights that `predict` uses."""
         with self.averaged_weights():
             self.network.export(*arguments, **keras_arguments)
+
+    def save(self, filepath: object, *arguments: object, **keras_arguments: object) -> None:
+        """Saves the model as Keras's `save` does.
+
+        Raises:
+            ConfigError: a file in HDF5, which Keras writes and cannot read as this class.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ConfigError(
+                f"{str(filepath)!r} would be HDF5, from which Keras cannot load a"
+                f" {type(self).__name__}: take a name that ends in .keras, or"
+                " save_weights('name.weights.h5')"
+            )
+        super().save(filepath, *arguments, **keras_arguments)
 
     def plain_network(self) -> keras.Model:
         """Returns the network with variables of this process, to be saved or exported.

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
+from tfscale.compat.keras_trainer import KerasLoop
 from tfscale.errors import ConfigError
 from tfscale.models.outputs import check_built, check_weight_types
 from tfscale.training.step_state import StepState
@@ -150,16 +151,27 @@ def check_trainable(network: keras.Model, strategy: tf.distribute.Strategy) -> N
             )
 
 
-def check_same_weights(step: StepState, trained: Sequence[int]) -> None:
-    """Refuses a network of which other weights are trainable than when it was compiled.
+def check_unchanged(model: KerasLoop, step: StepState, trained: Sequence[int]) -> None:
+    """Refuses a model that has changed since it was compiled: its step was made for what it had.
 
     Args:
+        model: compiled.
         step: made at compile.
         trained: identities of the trainable variables then.
 
     Raises:
-        ConfigError: asks to compile again.
+        ConfigError: names what is another one, and asks to compile again.
     """
+    parts = {
+        "optimizer": (step.optimizer, model.optimizer),
+        "network": (step.network, model.network),
+    }
+    for name, (before, now) in parts.items():
+        if before is not now:
+            raise ConfigError(
+                f"model.{name} is another {name} than at compile, whose step would go on with the"
+                " one before; call compile again"
+            )
     if [id(weight) for weight in step.network.trainable_variables] != list(trained):
         raise ConfigError(
             f"other weights of model {step.network.name!r} are trainable than at compile (a layer's"
