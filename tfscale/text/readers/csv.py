@@ -26,7 +26,7 @@ class CSVReader(RecordLinesReader):
     """
 
     name = "csv"
-    suffixes = (".csv",)
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     delimiters: ClassVar[str] = ",;\t"
 
     def records(self, file: TextFile, reading: Reading) -> Iterator[Row]:
